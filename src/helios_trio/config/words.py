@@ -1,0 +1,113 @@
+"""The words that keys can hold, as enumerations; other rooms compare with these rather than with strings."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+from helios_trio.config.kinds import Choice
+
+
+class PoolMode(enum.StrEnum):
+    """How long a client keeps its server connection."""
+
+    SESSION = "session"
+    TRANSACTION = "transaction"
+    STATEMENT = "statement"
+
+
+class Reuse(enum.StrEnum):
+    """What becomes of a server connection that a session gave back: reset and reused, or closed."""
+
+    RESET = "reset"
+    PRISTINE = "pristine"
+
+
+class AuthMethod(enum.StrEnum):
+    """How a client proves who it is (PostgreSQL docs: "The pg_hba.conf File")."""
+
+    TRUST = "trust"
+    PASSWORD = "password"
+    MD5 = "md5"
+    SCRAM_SHA_256 = "scram-sha-256"
+    CERT = "cert"
+
+
+class RuleMethod(enum.StrEnum):
+    """What an `[[auth.rules]]` entry can ask for: a method, or `reject`."""
+
+    TRUST = "trust"
+    PASSWORD = "password"
+    MD5 = "md5"
+    SCRAM_SHA_256 = "scram-sha-256"
+    CERT = "cert"
+    REJECT = "reject"
+
+
+class ConnectionType(enum.StrEnum):
+    """The first column of pg_hba.conf, and `any` for all of them."""
+
+    ANY = "any"
+    LOCAL = "local"
+    HOST = "host"
+    HOSTSSL = "hostssl"
+    HOSTNOSSL = "hostnossl"
+
+
+class ClientTls(enum.StrEnum):
+    """What is asked of clients; the last two want a certificate, `verify-full` ties it to the user."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+class SslMode(enum.StrEnum):
+    """libpq's sslmode words, towards servers (PostgreSQL docs: "SSL Mode Descriptions")."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+class Role(enum.StrEnum):
+    """What a server is for; `auto` asks the server."""
+
+    AUTO = "auto"
+    ACTIVE = "active"
+    STANDBY = "standby"
+    REPLICA = "replica"
+
+
+class LogLevel(enum.StrEnum):
+    """The least severe events that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(enum.StrEnum):
+    """How events are written; `auto` is console on a terminal, JSON otherwise."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+PoolModeWord = Annotated[PoolMode, Choice(PoolMode)]
+ReuseWord = Annotated[Reuse, Choice(Reuse)]
+AuthMethodWord = Annotated[AuthMethod, Choice(AuthMethod)]
+RuleMethodWord = Annotated[RuleMethod, Choice(RuleMethod)]
+ConnectionTypeWord = Annotated[ConnectionType, Choice(ConnectionType)]
+ClientTlsWord = Annotated[ClientTls, Choice(ClientTls)]
+SslModeWord = Annotated[SslMode, Choice(SslMode)]
+RoleWord = Annotated[Role, Choice(Role)]
+LogLevelWord = Annotated[LogLevel, Choice(LogLevel)]
+LogFormatWord = Annotated[LogFormat, Choice(LogFormat)]

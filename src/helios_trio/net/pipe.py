@@ -1,0 +1,190 @@
+"""One end of the relay: a registered socket with a backlog, so that a slow reader slows its peer down.
+
+Used by: pool.connection (towards the server), proxy.session (towards the client).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from helios_trio.net.readiness import GONE, READ, WRITE, Readiness
+from helios_trio.net.transport import Transport
+
+#: Bytes asked for at once. Small reads are cheaper (the buffer is allocated first); a full one doubles the next.
+RECV_MIN: Final = 8 * 1024
+RECV_MAX: Final = 256 * 1024
+
+
+class Pipe:
+    """Reads and writes one transport without ever waiting. Subclasses say what to do with the bytes."""
+
+    __slots__ = (
+        "_backlog",
+        "_events",
+        "_fd",
+        "_recv_size",
+        "_registered",
+        "bytes_in",
+        "bytes_out",
+        "paused",
+        "readiness",
+        "transport",
+    )
+
+    def __init__(self, transport: Transport, readiness: Readiness) -> None:
+        self.transport = transport
+        self.readiness = readiness
+        self.paused = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._fd = transport.fileno()
+        self._backlog: list[memoryview] = []
+        self._recv_size = RECV_MIN
+        self._registered = False
+        self._events = 0
+
+    # -- to be said by subclasses ------------------------------------------------------------------------------
+
+    def on_bytes(self, data: bytes) -> None:
+        """Bytes have come."""
+        raise NotImplementedError
+
+    def on_end(self, error: Exception | None) -> None:
+        """The peer has closed the connection, or it broke."""
+        raise NotImplementedError
+
+    def on_drained(self) -> None:
+        """The backlog is empty again: whoever fills this pipe may go on."""
+        raise NotImplementedError
+
+    def on_failure(self, error: Exception) -> None:
+        """A callback raised `error`."""
+        raise NotImplementedError
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def register(self) -> None:
+        """The relay owns the socket from here."""
+        self._registered = True
+        self._events = READ
+        self.readiness.add(self._fd, self, READ)
+
+    def unregister(self) -> None:
+        """The relay lets go of the socket."""
+        if self._registered:
+            self._registered = False
+            self.readiness.remove(self._fd)
+
+    def close(self) -> None:
+        """Let go of the socket and close it."""
+        self.unregister()
+        self._backlog.clear()
+        self.transport.close()
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def on_ready(self, events: int) -> None:
+        """See `net.readiness.Handler`."""
+        if events & WRITE:
+            self._flush()
+        if events & READ and not self.paused:
+            self._read()
+        elif events & GONE and not events & READ:
+            self.on_end(None)
+
+    def _read(self) -> None:
+        transport = self.transport
+        size = self._recv_size
+        try:
+            data = transport.recv_nowait(size)
+        except BlockingIOError:
+            self._set_events()
+            return
+        except Exception as error:
+            self.on_end(error)
+            return
+        received = len(data)
+        self.bytes_in += received
+        if received == size:
+            if size < RECV_MAX:
+                self._recv_size = size * 2
+        elif size > RECV_MIN and received < size >> 2:
+            self._recv_size = RECV_MIN
+        if received:
+            self.on_bytes(data)
+            while (
+                transport.tls is not None and not self.paused and not transport.closed and transport.pending()
+            ):
+                self._read_pending()
+        else:
+            self.on_end(None)
+
+    def _read_pending(self) -> None:
+        """What TLS has decrypted already: no epoll announces it."""
+        try:
+            data = self.transport.recv_nowait(self.transport.pending())
+        except BlockingIOError:
+            return
+        self.bytes_in += len(data)
+        self.on_bytes(data)
+
+    def pause(self) -> None:
+        """Read no more: the other side cannot take it."""
+        if not self.paused:
+            self.paused = True
+            self._set_events()
+
+    def unpause(self) -> None:
+        """Read again."""
+        if self.paused:
+            self.paused = False
+            self._set_events()
+            if self.transport.pending():
+                self._read_pending()
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    @property
+    def congested(self) -> bool:
+        """Whether bytes wait to be taken by the peer."""
+        return bool(self._backlog)
+
+    def send(self, data: bytes) -> None:
+        """Send, or keep what the socket does not take. Look at `congested` afterwards."""
+        self.bytes_out += len(data)
+        if self._backlog:
+            self._backlog.append(memoryview(data))
+            return
+        try:
+            sent = self.transport.send_nowait(data)
+        except Exception as error:
+            self.on_end(error)
+            return
+        if sent < len(data):
+            self._backlog.append(memoryview(data)[sent:])
+            self._set_events()
+
+    def _flush(self) -> None:
+        backlog = self._backlog
+        while backlog:
+            try:
+                sent = self.transport.send_nowait(backlog[0])
+            except Exception as error:
+                self.on_end(error)
+                return
+            if sent < len(backlog[0]):
+                backlog[0] = backlog[0][sent:]
+                return
+            del backlog[0]
+        self._set_events()
+        self.on_drained()
+
+    def _set_events(self) -> None:
+        wanted = 0 if self.paused else READ
+        if self._backlog or self.transport.wants_write:
+            wanted |= WRITE
+        if self.transport.wants_read:
+            wanted |= READ
+        if wanted != self._events and self._registered:
+            self._events = wanted
+            self.readiness.change(self._fd, wanted)

@@ -1,0 +1,300 @@
+"""One pool: the connections of one (backend, database, user), opened, lent, reset and closed on Trio.
+
+The planner decides; this does what it decided. Lending and taking back are synchronous, because the relay does both
+for every transaction; opening a connection, running the reset query and giving up waiting are tasks.
+
+Used by: pool.pools (one for each key), proxy.session (lends from it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
+import trio
+from attrs import define, field
+
+from helios_trio.errors import BackendUnavailable, HeliosError, ServerRefused
+from helios_trio.net.readiness import Readiness
+from helios_trio.pipeline.backend import Backend
+from helios_trio.pool.connect import ServerGreeting
+from helios_trio.pool.connection import BackendConnection
+from helios_trio.pool.planner import Claim, Planner, PoolLimits, SlotStatus, Ticket, Variant
+from helios_trio.pool.reset import ResetHolder
+from helios_trio.session.settings import Label
+
+_log = structlog.get_logger(__name__)
+
+Connect = Callable[[Mapping[str, str]], Awaitable[ServerGreeting]]
+
+#: Seconds a reset query may take before its connection is given up.
+RESET_TIME_LIMIT: Final = 10.0
+#: Seconds before a server that refused is asked again: at first, and at most.
+_RETRY_FIRST, _RETRY_MOST = 0.05, 2.0
+#: A server that says one of these may think otherwise soon: starting up, shutting down, no slot free, no resources.
+_PASSING: Final = ("57P", "53", "55", "58", "XX", "08")
+
+
+@define
+class PoolCounters:
+    """What happened in one pool since the proxy started; read by the metrics."""
+
+    queries: int = 0
+    transactions: int = 0
+    opened: int = 0
+    closed: int = 0
+    connect_failures: int = 0
+    waits: int = 0
+    wait_seconds: float = 0.0
+    timeouts: int = 0
+    resets: int = 0
+    bytes_to_server: int = 0
+    bytes_to_client: int = 0
+    reasons_closed: dict[str, int] = field(factory=dict)
+
+
+class Pool:
+    """The server connections of one (backend, database, user)."""
+
+    def __init__(
+        self,
+        name: tuple[str, str, str],
+        backend: Backend,
+        limits: PoolLimits,
+        *,
+        shared: bool,
+        reset_query: str | None,
+        connect: Connect,
+        base_label: Callable[[Mapping[str, str]], Label],
+        readiness: Readiness,
+        room: Callable[[], int],
+        on_freed: Callable[[], None],
+    ) -> None:
+        """`reset_query` None: used connections are closed. `room`: connections the backend may still have."""
+        self.name = name
+        self.backend = backend
+        self.planner: Planner[BackendConnection] = Planner(limits, shared)
+        self.counters = PoolCounters()
+        self.reset_query = reset_query
+        self.paused = False
+        self._connect = connect
+        self._base_label = base_label
+        self._readiness = readiness
+        self._room = room
+        self._on_freed = on_freed
+        self._nursery: trio.Nursery | None = None
+        self._alarm = trio.Event()
+        self._retry_at = 0.0
+        self._retry_delay = 0.0
+        self.last_error: str = ""
+
+    # -- lending: synchronous ----------------------------------------------------------------------------------
+
+    def take_nowait(self, claim: Claim) -> BackendConnection | None:
+        """An idle connection for this session, or None: then `wait` for one."""
+        return self.planner.take_nowait(claim)
+
+    def wait(self, ticket: Ticket[BackendConnection]) -> None:
+        """Queue; `granted` or `refused` of the ticket is called later. Raises TooManyConnections."""
+        self.planner.wait(ticket)
+        self.counters.waits += 1
+        ticket.waiting_since = trio.current_time()
+        self.act()
+        self._alarm.set()
+
+    def withdraw(self, ticket: Ticket[BackendConnection]) -> None:
+        """The session does not want it any more."""
+        self.planner.withdraw(ticket)
+
+    def give_back(self, connection: BackendConnection) -> None:
+        """The session is done with the connection, which is idle and outside a transaction."""
+        connection.holder = None
+        if connection.cancels:  # rule 4: not before the server has closed the cancel connection
+            self.planner.move(connection, SlotStatus.BUSY)
+            return
+        side = connection.side
+        reusable = side.replies.idle and not side.replies.uncertain and not connection.said_fatal
+        self._hand_on(connection, reusable)
+
+    def give_back_used(self, connection: BackendConnection) -> None:
+        """A whole session has ended: reset the connection before anybody else gets it, or close it."""
+        connection.holder = None
+        replies = connection.side.replies
+        known = replies.quiet and not replies.uncertain and not connection.said_fatal
+        if self.reset_query is None or not known or connection.side.placeholders or connection.congested:
+            self.discard(connection, "used" if known else "left in the middle")
+            return
+        self.planner.move(connection, SlotStatus.BUSY)
+        self.counters.resets += 1
+        holder = ResetHolder(connection, self.reset_query, self._on_reset, trio.current_time() + RESET_TIME_LIMIT)
+        connection.holder = holder
+        holder.start()
+        self._alarm.set()
+
+    def _on_reset(self, connection: BackendConnection, succeeded: bool) -> None:
+        connection.holder = None
+        side = connection.side
+        side.forget_prepared()
+        side.label, side.tainted = side.base, False
+        if connection.cancels:
+            return
+        self._hand_on(connection, succeeded and side.replies.idle)
+
+    def cancel_closed(self, connection: BackendConnection, clean: bool) -> None:
+        """A cancel request for the connection is over; `clean`: the server closed it itself."""
+        connection.cancels -= 1
+        if connection.status is SlotStatus.BUSY and not connection.cancels and connection.holder is None:
+            self._hand_on(connection, clean and connection.side.replies.idle)
+
+    def _hand_on(self, connection: BackendConnection, reusable: bool) -> None:
+        now = self._readiness.now
+        ticket = self.planner.give_back(connection, now, reusable=reusable)
+        if ticket is not None:
+            self._grant(ticket, connection)
+        elif connection.status is SlotStatus.CLOSED:
+            self._close(connection, "not reusable")
+        elif self.planner.waiting:
+            self.act()
+
+    def _grant(self, ticket: Ticket[BackendConnection], connection: BackendConnection) -> None:
+        ticket.done = True
+        self.counters.wait_seconds += max(0.0, self._readiness.now - ticket.waiting_since)
+        ticket.granted(connection)
+
+    def discard(self, connection: BackendConnection, reason: str) -> None:
+        """Close a connection that cannot be used again."""
+        connection.holder = None
+        if connection.status is not SlotStatus.CLOSED:
+            self.planner.move(connection, SlotStatus.CLOSED)
+            self._close(connection, reason)
+
+    def _close(self, connection: BackendConnection, reason: str) -> None:
+        connection.unregister()
+        if not connection.congested and connection.side.replies.idle:
+            connection.send(_TERMINATE)
+        connection.close()
+        self._note_closed(connection, reason)
+
+    def _note_closed(self, connection: BackendConnection, reason: str) -> None:
+        self.counters.closed += 1
+        self.counters.reasons_closed[reason] = self.counters.reasons_closed.get(reason, 0) + 1
+        _log.debug("server connection closed", pool=self.name, pid=connection.pid, reason=reason)
+        self._on_freed()
+        self.act()
+
+    def on_connection_lost(self, connection: BackendConnection, error: Exception | None) -> None:
+        """See `pool.connection.ConnectionOwner`. One that was idle is replaced when it is wanted."""
+        if connection.status is not SlotStatus.CLOSED:
+            self.planner.move(connection, SlotStatus.CLOSED)
+            self._note_closed(connection, "lost" if error is None else f"lost: {error}")
+
+    def close_idle(self, reason: str) -> None:
+        """Close what nobody uses."""
+        for connection in self.planner.idle_slots():
+            self.discard(connection, reason)
+
+    # -- acting on the plan ------------------------------------------------------------------------------------
+
+    def act(self) -> None:
+        """Do what the planner wants now: open connections, make room for them."""
+        if self._nursery is None or self.paused or self._readiness_time() < self._retry_at:
+            return
+        while (victim := self.planner.to_evict()) is not None:
+            self.planner.move(victim, SlotStatus.CLOSED)
+            victim.close()
+            self.counters.closed += 1
+            self._on_freed()
+        for variant in self.planner.to_open(self._room()):
+            self._nursery.start_soon(self._open, variant)
+
+    def _readiness_time(self) -> float:
+        return trio.current_time()
+
+    async def _open(self, variant: Variant) -> None:
+        try:
+            greeting = await self._connect(variant)
+        except (HeliosError, OSError) as error:
+            self._open_failed(variant, error)
+            return
+        except BaseException:
+            self.planner.open_failed(variant)
+            raise
+        self._retry_delay = self._retry_at = 0.0
+        self.counters.opened += 1
+        now = trio.current_time()
+        connection = BackendConnection(
+            greeting,
+            backend=self.backend,
+            variant=variant,
+            base=self._base_label(variant),
+            readiness=self._readiness,
+            owner=self,
+            now=now,
+        )
+        connection.start()
+        ticket = self.planner.opened(connection, variant, now)
+        if ticket is not None:
+            self._grant(ticket, connection)
+        elif connection.status is SlotStatus.CLOSED:
+            connection.close()
+
+    def _open_failed(self, variant: Variant, error: Exception) -> None:
+        self.planner.open_failed(variant)
+        self.counters.connect_failures += 1
+        self.last_error = str(error)
+        if isinstance(error, ServerRefused) and not error.sqlstate.startswith(_PASSING):
+            for ticket in list(self.planner.waiting):
+                if self.planner.shared or ticket.claim.variant == variant:
+                    self.planner.withdraw(ticket)
+                    ticket.refused(error)
+            return
+        _log.warning("cannot connect to server", pool=self.name, backend=self.backend.name, error=self.last_error)
+        self._retry_delay = min(max(self._retry_delay * 2, _RETRY_FIRST), _RETRY_MOST)
+        self._retry_at = trio.current_time() + self._retry_delay
+        self._alarm.set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look after the pool until cancelled: connects, deadlines, idle times. Closes everything at its end."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                while True:
+                    self.act()
+                    self._alarm = trio.Event()
+                    with trio.move_on_at(self._next_alarm()):
+                        await self._alarm.wait()
+                    self._look_around(trio.current_time())
+        finally:
+            self._nursery = None
+            for connection in list(self.planner.slots):
+                self.discard(connection, "pool closed")
+
+    def _next_alarm(self) -> float:
+        """When there is something to do at the latest, unless something happens before."""
+        times = [self.planner.next_deadline(), self._readiness_time() + 1.0]
+        if self._retry_at > self._readiness_time():
+            times.append(self._retry_at)
+        return min(times)
+
+    def _look_around(self, now: float) -> None:
+        for ticket in self.planner.overdue(now):
+            self.counters.timeouts += 1
+            ticket.refused(self._overdue_error())
+        for connection in self.planner.expired(now):
+            self.discard(connection, "idle or old")
+        for connection in [slot for slot in self.planner.slots if isinstance(slot.holder, ResetHolder)]:
+            if isinstance(connection.holder, ResetHolder) and connection.holder.deadline <= now:
+                self.discard(connection, "reset took too long")
+
+    def _overdue_error(self) -> BackendUnavailable:
+        if self.last_error and self.planner.total == 0:
+            return BackendUnavailable(f"no server connection could be had: {self.last_error}")
+        return BackendUnavailable(
+            "no server connection became free in time",
+            hint="Retry later, or raise pool.max_connections or pool.queue_timeout.",
+        )
+
+
+_TERMINATE: Final = b"X\0\0\0\4"

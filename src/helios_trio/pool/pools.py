@@ -1,0 +1,179 @@
+"""All pools: which one a client belongs to, made when the first client of its kind comes.
+
+Used by: proxy.handshake (finds the pool of a client), admin (figures), app (runs it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+import trio
+from attrs import frozen
+
+from helios_trio.config.pool import PoolSettings
+from helios_trio.config.words import PoolMode, Reuse
+from helios_trio.net.dial import ServerAddress
+from helios_trio.net.readiness import Readiness
+from helios_trio.net.tls import ServerTLS
+from helios_trio.net.transport import Keepalive
+from helios_trio.pipeline.backend import Backend
+from helios_trio.pool.connect import ServerGreeting, open_server_connection
+from helios_trio.pool.planner import PoolLimits
+from helios_trio.pool.pool import Pool
+from helios_trio.pool.server_auth import Credentials
+from helios_trio.session.settings import Label
+from helios_trio.wire.options import parse_options
+
+
+@frozen
+class PoolKey:
+    """What clients must have in common to share connections."""
+
+    backend: str
+    database: str
+    user: str
+    shared: bool
+
+
+@frozen
+class Destination:
+    """Where a client's server connections go and how they are shared."""
+
+    backend: Backend
+    #: database and user on the server
+    database: str
+    user: str
+    settings: PoolSettings
+    tls: ServerTLS
+
+    @property
+    def shared(self) -> bool:
+        """Whether a connection serves several clients in turn."""
+        return self.settings.mode is not PoolMode.SESSION
+
+    @property
+    def key(self) -> PoolKey:
+        """The pool it belongs to."""
+        return PoolKey(self.backend.name, self.database, self.user, self.shared)
+
+
+class Pools:
+    """The pools of this process, by key, living in one nursery."""
+
+    def __init__(self, readiness: Readiness, *, connect_timeout: float, keepalive: Keepalive) -> None:
+        self.readiness = readiness
+        self.connect_timeout = connect_timeout
+        self.keepalive = keepalive
+        self._pools: dict[PoolKey, Pool] = {}
+        self._credentials: dict[PoolKey, Credentials] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(self._pools.values())
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold the pools until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def pool_for(self, destination: Destination, credentials: Credentials) -> Pool:
+        """The pool of a client that has proved who it is; `credentials` log in to the server from now on."""
+        key = destination.key
+        known = self._credentials.get(key)
+        if known is None or credentials.password is not None or credentials.scram_keys is not None:
+            self._credentials[key] = credentials
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = self._make(destination)
+            assert self._nursery is not None
+            await self._nursery.start(pool.run)
+        return pool
+
+    async def connect_alone(
+        self, destination: Destination, credentials: Credentials, parameters: Mapping[str, str]
+    ) -> ServerGreeting:
+        """A connection outside of all pools, with these start-up parameters (replication)."""
+        return await open_server_connection(
+            ServerAddress(destination.backend.host, destination.backend.port),
+            parameters,
+            credentials,
+            destination.tls,
+            time_limit=self.connect_timeout,
+            keepalive=self.keepalive,
+        )
+
+    def close_database(self, database: str) -> None:
+        """DROP DATABASE or ALTER DATABASE RENAME is coming: our own idle connections must not be in its way."""
+        for key, pool in self._pools.items():
+            if key.database == database:
+                pool.close_idle("database dropped or renamed")
+
+    def used_of(self, backend: str) -> int:
+        """Server connections to one backend, those being opened included."""
+        return sum(pool.planner.total for key, pool in self._pools.items() if key.backend == backend)
+
+    def _make(self, destination: Destination) -> Pool:
+        settings, backend = destination.settings, destination.backend
+        reset = settings.reset_query if settings.reuse is Reuse.RESET else None
+        return Pool(
+            (backend.name, destination.database, destination.user),
+            backend,
+            limits_of(settings),
+            shared=destination.shared,
+            reset_query=reset,
+            connect=self._connector(destination),
+            base_label=base_label,
+            readiness=self.readiness,
+            room=lambda: backend.max_connections - self.used_of(backend.name),
+            on_freed=self._reconsider(backend.name),
+        )
+
+    def _reconsider(self, backend: str) -> Callable[[], None]:
+        """When a connection of a backend is closed, another pool may open one."""
+
+        def reconsider() -> None:
+            for key, pool in self._pools.items():
+                if key.backend == backend and pool.planner.waiting:
+                    pool.act()
+
+        return reconsider
+
+    def _connector(self, destination: Destination) -> Callable[[Mapping[str, str]], Awaitable[ServerGreeting]]:
+        backend, key = destination.backend, destination.key
+        address = ServerAddress(backend.host, backend.port)
+
+        async def connect(variant: Mapping[str, str]) -> ServerGreeting:
+            return await open_server_connection(
+                address,
+                {"user": destination.user, "database": destination.database, **variant},
+                self._credentials[key],
+                destination.tls,
+                time_limit=self.connect_timeout,
+                keepalive=self.keepalive,
+            )
+
+        return connect
+
+
+def limits_of(settings: PoolSettings) -> PoolLimits:
+    """The planner's limits from the configuration."""
+    return PoolLimits(
+        max_connections=settings.max_connections,
+        min_connections=settings.min_connections,
+        max_connecting=settings.max_connecting,
+        queue_max=settings.queue_max,
+        idle_timeout=settings.idle_timeout,
+        max_lifetime=settings.max_lifetime,
+    )
+
+
+def base_label(variant: Mapping[str, str]) -> Label:
+    """The settings that start-up parameters make: names in lower case, `options` taken apart.
+
+    A parameter of its own wins over the same one inside `options`, as in PostgreSQL (process_startup_options).
+    """
+    label = dict(parse_options(variant["options"]).settings) if "options" in variant else {}
+    label.update({name.lower(): value for name, value in variant.items() if name != "options"})
+    return label

@@ -1,0 +1,290 @@
+"""One client from accept to goodbye: admission, pool, greeting, session. Each in a nursery of its own.
+
+Used by: app (gives `Proxy.serve_client` to the listeners, drains and reloads).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from itertools import count
+from typing import Protocol
+
+import structlog
+import trio
+from attrs import define, field
+
+from helios_trio.errors import HeliosError, ServerRefused, TimedOut, TooManyConnections
+from helios_trio.net.errors import ConnectionLost
+from helios_trio.net.frame_stream import FrameStream
+from helios_trio.net.readiness import Readiness
+from helios_trio.net.tls import ClientTLS
+from helios_trio.net.transport import PlainTransport
+from helios_trio.pool.connection import BackendConnection
+from helios_trio.pool.planner import Ticket
+from helios_trio.pool.pool import Pool
+from helios_trio.pool.pools import Destination, Pools, base_label
+from helios_trio.proxy.admission import Admitted, Authenticate, admit, open_conversation
+from helios_trio.proxy.cancels import CancelRegistry
+from helios_trio.proxy.greeting import Greetings, greeting_frames
+from helios_trio.proxy.passthrough import pass_through
+from helios_trio.proxy.session import Ending, Session, SessionPolicy
+from helios_trio.session.settings import TransactionalState
+from helios_trio.session.virtual import VirtualSession
+from helios_trio.sql.facts import Facts
+from helios_trio.wire.backend_messages import ErrorResponse
+from helios_trio.wire.codes import PROTOCOL_3_2, Backend
+from helios_trio.wire.error_fields import ErrorFields
+from helios_trio.wire.frames import encode_frame
+from helios_trio.wire.startup import CancelRequest, StartupMessage
+
+_log = structlog.get_logger(__name__)
+
+
+class Directory(Protocol):
+    """Knows where clients go."""
+
+    def destination(self, database: str, user: str) -> Destination:
+        """Where clients that ask for `database` as `user` go; raises HeliosError (3D000) when nowhere."""
+
+
+@define
+class ProxyLimits:
+    """Limits that hold for all clients; changed by a reload. Times in seconds."""
+
+    max_clients: int = 10_000
+    max_unauthenticated: int = 500
+    login_timeout: float = 60.0
+    application_name_suffix: str = ""
+    #: number of this process, part of every secret, so that a cancel request can find its process
+    process: int = 0
+
+
+@define
+class ProxyCounters:
+    """What happened to clients since the proxy started."""
+
+    accepted: int = 0
+    logins: int = 0
+    login_failures: int = 0
+    refused: int = 0
+    endings: dict[Ending, int] = field(factory=lambda: dict.fromkeys(Ending, 0))
+
+
+class Proxy:
+    """The clients of this process."""
+
+    def __init__(
+        self,
+        *,
+        readiness: Readiness,
+        pools: Pools,
+        directory: Directory,
+        tls: ClientTLS,
+        authenticate: Authenticate,
+        cancels: CancelRegistry,
+        facts_of: Callable[[bytes], Facts],
+        limits: ProxyLimits,
+    ) -> None:
+        self.readiness = readiness
+        self.pools = pools
+        self.directory = directory
+        self.tls = tls
+        self.authenticate = authenticate
+        self.cancels = cancels
+        self.facts_of = facts_of
+        self.limits = limits
+        self.counters = ProxyCounters()
+        self.sessions: dict[int, Session] = {}
+        self.draining = False
+        self.unauthenticated = 0
+        self._greetings = Greetings()
+        self._ids = count(1)
+        self._session_gone = trio.Event()
+
+    # -- one client --------------------------------------------------------------------------------------------
+
+    async def serve_client(self, transport: PlainTransport) -> None:
+        """Serve one accepted connection to its end. Raises nothing but what cancels or is a bug."""
+        self.counters.accepted += 1
+        if self.unauthenticated >= self.limits.max_unauthenticated:
+            self.counters.refused += 1
+            transport.close()
+            return
+        stream: FrameStream | None = None
+        self.unauthenticated += 1
+        try:
+            try:
+                with trio.fail_after(self.limits.login_timeout):
+                    stream, packet = await open_conversation(transport, self.tls)
+                    admitted = await self._admit(stream, packet)
+            finally:
+                self.unauthenticated -= 1
+            if admitted is not None:
+                await self._serve(admitted)
+        except trio.TooSlowError:
+            await _refuse(stream, TimedOut("canceling authentication due to timeout", sqlstate="08006"))
+        except ConnectionLost:
+            pass
+        except HeliosError as error:
+            self.counters.login_failures += 1
+            _log.info("client refused", client=transport.peer, sqlstate=error.sqlstate, error=error.message)
+            await _refuse(stream, error)
+        finally:
+            (stream.transport if stream is not None else transport).close()
+
+    async def _admit(self, stream: FrameStream, packet: StartupMessage | CancelRequest | None) -> Admitted | None:
+        if packet is None:
+            return None
+        if isinstance(packet, CancelRequest):
+            await self.cancels.cancel(packet.pid, packet.secret)
+            return None
+        if self.draining:
+            raise HeliosError("the database system is shutting down", sqlstate="57P03", severity="FATAL")
+        if len(self.sessions) >= self.limits.max_clients:
+            self.counters.refused += 1
+            raise TooManyConnections("sorry, too many clients already")
+        return await admit(stream, packet, self.authenticate)
+
+    async def _serve(self, admitted: Admitted) -> None:
+        startup = admitted.startup
+        destination = self.directory.destination(startup.database, startup.user)
+        credentials = admitted.authenticated.credentials
+        self.counters.logins += 1
+        if admitted.is_replication:
+            await pass_through(admitted, destination, credentials, self.pools)
+            return
+        pool = await self.pools.pool_for(destination, credentials)
+        await self._run_session(admitted, destination, pool)
+
+    def _virtual(self, admitted: Admitted) -> VirtualSession:
+        startup = admitted.startup
+        variant = startup.settings()
+        if (options := startup.text("options")) is not None:
+            variant["options"] = options
+        if self.limits.application_name_suffix:
+            variant["application_name"] = variant.get("application_name", "") + self.limits.application_name_suffix
+        return VirtualSession(
+            id=next(self._ids),
+            user=startup.user,
+            database=startup.database,
+            startup=variant,
+            state=TransactionalState.at_start(base_label(variant)),
+        )
+
+    async def _run_session(self, admitted: Admitted, destination: Destination, pool: Pool) -> None:
+        virtual = self._virtual(admitted)
+        settings = destination.settings
+        policy = SessionPolicy(settings.mode, settings.queue_timeout, settings.max_prepared_statements)
+        connection: BackendConnection | None = None
+        parameters = self._greetings.get(pool, virtual.startup) if destination.shared else None
+        if parameters is None:
+            connection = await acquire(pool, virtual, settings.queue_timeout)
+        session = Session(
+            admitted.stream.transport,
+            self.readiness,
+            virtual,
+            pool,
+            policy,
+            virtual_pid=self._virtual_pid(virtual, connection, destination),
+            secret=self._secret(admitted.protocol),
+            facts_of=self.facts_of,
+            on_databases_gone=self._on_databases_gone,
+        )
+        if connection is not None:
+            session.hold(connection)
+        self.sessions[virtual.id] = session
+        self.cancels.add(session.virtual_pid, session)
+        try:
+            if parameters is None:
+                parameters = await session.learn_parameters()
+                if destination.shared:
+                    self._greetings.note(pool, virtual.startup, parameters)
+            virtual.reported.update({name.lower(): value for name, value in parameters.items()})
+            greeting = greeting_frames(parameters, session.virtual_pid, session.secret)
+            await admitted.stream.send(admitted.authenticated.reply + greeting)
+            with structlog.contextvars.bound_contextvars(session=virtual.id, user=virtual.user):
+                async with trio.open_nursery() as nursery:
+                    session.nursery = nursery
+                    await session.run(admitted.stream.take_rest())
+                    nursery.cancel_scope.cancel()
+        finally:
+            session.give_up_lease()
+            self.cancels.remove(session.virtual_pid, session)
+            del self.sessions[virtual.id]
+            self._session_gone.set()
+            self.counters.endings[session.ending or Ending.KILLED] += 1
+
+    def _virtual_pid(self, virtual: VirtualSession, connection: BackendConnection | None, to: Destination) -> int:
+        """In session mode the server's own, until the session moves; else one that no system gives a process."""
+        if connection is not None and not to.shared:
+            return connection.pid
+        return (virtual.id & 0x3FFFFFFF) | 0x40000000
+
+    def _secret(self, protocol: int) -> bytes:
+        """Four bytes, 32 in protocol 3.2; the first is the number of this process."""
+        return bytes([self.limits.process]) + secrets.token_bytes(31 if protocol >= PROTOCOL_3_2 else 3)
+
+    def _on_databases_gone(self, databases: tuple[str, ...]) -> None:
+        for database in databases:
+            self.pools.close_database(database)
+
+    # -- all clients -------------------------------------------------------------------------------------------
+
+    async def drain(self, timeout: float) -> None:
+        """Let transactions end within `timeout` seconds, then end what is left (57P01)."""
+        self.draining = True
+        for session in list(self.sessions.values()):
+            session.drain()
+        with trio.move_on_after(timeout):
+            while self.sessions:
+                self._session_gone = trio.Event()
+                await self._session_gone.wait()
+        for session in list(self.sessions.values()):
+            session.shut_down()
+
+
+async def acquire(pool: Pool, virtual: VirtualSession, timeout: float) -> BackendConnection:
+    """A connection for this session; waits up to `timeout` seconds. Raises BackendUnavailable and the like."""
+    found = pool.take_nowait(virtual)
+    if found is not None:
+        return found
+    arrived = trio.Event()
+    results: list[BackendConnection | Exception] = []
+
+    def settle(result: BackendConnection | Exception) -> None:
+        results.append(result)
+        arrived.set()
+
+    ticket = Ticket(virtual, trio.current_time() + timeout, settle, settle)
+    pool.wait(ticket)
+    try:
+        await arrived.wait()
+    except BaseException:
+        pool.withdraw(ticket)
+        for result in results:
+            if isinstance(result, BackendConnection):
+                pool.give_back(result)
+        raise
+    result = results[0]
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+async def _refuse(stream: FrameStream | None, error: HeliosError) -> None:
+    """Tell a client that has no session why, within a deadline."""
+    if stream is None:
+        return
+    with trio.move_on_after(2):
+        try:
+            await stream.send(_report(error))
+        except ConnectionLost:
+            return
+
+
+def _report(error: HeliosError) -> bytes:
+    if isinstance(error, ServerRefused):
+        return encode_frame(Backend.ERROR_RESPONSE, error.report)
+    fields = {**error.fields(), "S": "FATAL", "V": "FATAL"}
+    return ErrorResponse(ErrorFields.of(fields)).encode()

@@ -1,0 +1,469 @@
+"""`Session`: the Trio side of one client. Its socket, its `VirtualSession`, its lease, and what they do to each other.
+
+After the handshake the session lives in callbacks of the relay: bytes from the client go through its `RequestStream`
+to the leased connection, bytes from there through the `ReplyStream` back. The session's task sleeps meanwhile; it is
+woken when the session ends, and to wait for what a callback cannot wait for.
+
+Used by: proxy.serving (makes and runs it), pool.connection (calls it as lease holder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+import trio
+from attrs import frozen
+
+from helios_trio.config.words import PoolMode
+from helios_trio.errors import BackendLost, HeliosError, ProtocolViolation
+from helios_trio.net.pipe import Pipe
+from helios_trio.net.readiness import Readiness
+from helios_trio.net.transport import Transport
+from helios_trio.pool.connection import BackendConnection
+from helios_trio.pool.planner import Ticket
+from helios_trio.pool.pool import Pool
+from helios_trio.session.requests import Need, RequestStream
+from helios_trio.session.server_side import ServerSide
+from helios_trio.session.switching import PROBE, PinProbe, query_frame
+from helios_trio.session.virtual import VirtualSession
+from helios_trio.sql.facts import Facts
+from helios_trio.wire import replies
+from helios_trio.wire.backend_messages import ErrorResponse
+from helios_trio.wire.codes import Status
+from helios_trio.wire.error_fields import ErrorFields
+
+#: Bytes of a client that are kept while its request waits; beyond, it is not read from.
+HELD_LIMIT: Final = 64 * 1024
+
+
+class Ending(Enum):
+    """Why a session ended; the metrics count them."""
+
+    TERMINATED = "terminated"
+    CLIENT_LOST = "client lost"
+    SERVER_LOST = "server lost"
+    REFUSED = "refused"
+    PROTOCOL = "protocol violation"
+    TIMED_OUT = "timed out"
+    SHUT_DOWN = "shut down"
+    KILLED = "killed"
+    CRASHED = "crashed"
+
+
+@frozen
+class SessionPolicy:
+    """What of the configuration a session must know."""
+
+    mode: PoolMode
+    queue_timeout: float
+    max_prepared: int
+
+
+class Session(Pipe):
+    """One client, from the end of its authentication to its goodbye."""
+
+    __slots__ = (
+        "_connection",
+        "_ended",
+        "_error",
+        "_on_databases_gone",
+        "_probing",
+        "_settled",
+        "_ticket",
+        "active_since",
+        "crash",
+        "ending",
+        "ends_when_idle",
+        "policy",
+        "nursery",
+        "pool",
+        "requests",
+        "secret",
+        "shared",
+        "virtual",
+        "virtual_pid",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        readiness: Readiness,
+        virtual: VirtualSession,
+        pool: Pool,
+        policy: SessionPolicy,
+        *,
+        virtual_pid: int,
+        secret: bytes,
+        facts_of: Callable[[bytes], Facts],
+        on_databases_gone: Callable[[tuple[str, ...]], None],
+    ) -> None:
+        super().__init__(transport, readiness)
+        self.virtual = virtual
+        self.pool = pool
+        self.policy = policy
+        self.shared = policy.mode is not PoolMode.SESSION
+        self.virtual_pid = virtual_pid
+        self.secret = secret
+        self.requests = RequestStream(
+            virtual, facts_of, self._lease_nowait, shared=self.shared, max_prepared=policy.max_prepared
+        )
+        self.requests.on_label = self._on_label
+        self.requests.on_databases_gone = on_databases_gone
+        self.ending: Ending | None = None
+        self.crash: Exception | None = None
+        #: close as soon as no transaction is open (drain)
+        self.ends_when_idle = False
+        #: when the last thing happened, on Trio's clock (seconds)
+        self.active_since = readiness.now
+        self._connection: BackendConnection | None = None
+        self._ticket: Ticket[BackendConnection] | None = None
+        self._probing = False
+        self._ended = trio.Event()
+        self._settled = trio.Event()
+        self._error: HeliosError | None = None
+        #: everything that belongs to this session runs here
+        self.nursery: trio.Nursery | None = None
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def run(self, rest: bytes) -> None:
+        """Serve the client until it goes or must go; `rest` is what it sent too early to be served before.
+
+        Gives the lease back whatever happens. Raises what a callback raised.
+        """
+        self.register()
+        try:
+            if rest:
+                self._feed(rest)
+            await self._ended.wait()
+        finally:
+            self.unregister()
+            self.give_up_lease()
+            with trio.move_on_after(_FAREWELL_TIME) as scope:
+                scope.shield = True
+                await self._farewell()
+            self.transport.close()
+        if self.crash is not None:
+            raise self.crash
+
+    async def _farewell(self) -> None:
+        """Say why, if there is something to say and somebody to hear it."""
+        if self.ending in (Ending.TERMINATED, Ending.CLIENT_LOST):
+            return
+        last = b"".join(bytes(part) for part in self._backlog)
+        if self._error is not None:
+            last += ErrorResponse(ErrorFields(tuple(self._error.fields().items()))).encode()
+        try:
+            await self.transport.send_all(last)
+        except HeliosError:
+            return
+
+    def end(self, ending: Ending, error: HeliosError | None = None) -> None:
+        """The session is over; `error` is what the client is told."""
+        if self.ending is None:
+            self.ending = ending
+            self._error = error
+            self.unregister()
+            self._ended.set()
+            self._settled.set()
+
+    def drain(self) -> None:
+        """The proxy is going down: end as soon as no transaction is open."""
+        self.ends_when_idle = True
+        if self.idle:
+            self.end(Ending.SHUT_DOWN, _shutting_down())
+
+    def shut_down(self) -> None:
+        """The proxy cannot wait any longer."""
+        self.end(Ending.SHUT_DOWN, _shutting_down())
+
+    async def learn_parameters(self) -> dict[str, str]:
+        """What the server reports to a session with these settings (ParameterStatus), before it is greeted.
+
+        In a shared mode the connection is given back. Raises what came in the way.
+        """
+        connection = self._connection
+        assert connection is not None
+        if self.shared and (lead := self.requests.settle()):
+            self._settled = trio.Event()
+            connection.send(lead)
+            await self._settled.wait()
+            if self._error is not None:
+                raise self._error
+        reported = connection.side.parameters
+        parameters = {name: reported[name.lower()] for name in connection.greeting.parameters}
+        if self.shared:
+            self._release()
+        return parameters
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is asked, nothing is owed, no transaction is open."""
+        if self._ticket is not None or self.requests.holding:
+            return False
+        return self._connection is None or (self._connection.side.replies.idle and self.requests.at_boundary)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open that only waits for its client."""
+        connection = self._connection
+        return (
+            connection is not None
+            and connection.side.replies.quiet
+            and connection.side.replies.status != Status.IDLE
+        )
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the session waits for a server connection."""
+        return self._ticket is not None
+
+    @property
+    def leased(self) -> tuple[Pool, BackendConnection] | None:
+        """See `proxy.cancels.Cancellable`."""
+        return None if self._connection is None else (self.pool, self._connection)
+
+    # -- from the client ---------------------------------------------------------------------------------------
+
+    def on_bytes(self, data: bytes) -> None:
+        """See `net.pipe.Pipe`."""
+        self.active_since = self.readiness.now
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        requests = self.requests
+        waiting = requests.need is not Need.NOTHING
+        try:
+            out = requests.feed(data)
+        except ProtocolViolation as error:
+            self.end(Ending.PROTOCOL, error)
+            return
+        if waiting:
+            if requests.held > HELD_LIMIT:
+                self.pause()
+            return
+        self._forward(out)
+
+    def _resume(self) -> None:
+        """What stopped the request stream is there."""
+        try:
+            out = self.requests.resume()
+        except ProtocolViolation as error:
+            self.end(Ending.PROTOCOL, error)
+            return
+        self._forward(out)
+        if self.requests.need is Need.NOTHING and self.ending is None and not self._congested_server:
+            self.unpause()
+
+    def _forward(self, out: bytes) -> None:
+        connection = self._connection
+        if out and connection is not None:
+            connection.send(out)
+            if connection.congested:
+                self.pause()
+        need = self.requests.need
+        if need is not Need.NOTHING:
+            self._provide(need)
+
+    def _provide(self, need: Need) -> None:
+        if need is Need.END:
+            self.end(Ending.TERMINATED)
+        elif need is Need.LEASE and self._ticket is None:
+            now = trio.current_time()
+            ticket = Ticket(self.virtual, now + self.policy.queue_timeout, self._granted, self._refused)
+            self._ticket = ticket
+            try:
+                self.pool.wait(ticket)
+            except HeliosError as error:
+                self._refused(error)
+
+    @property
+    def _congested_server(self) -> bool:
+        return self._connection is not None and self._connection.congested
+
+    def on_end(self, error: Exception | None) -> None:
+        """See `net.pipe.Pipe`: the client has gone."""
+        self.end(Ending.CLIENT_LOST)
+
+    def on_drained(self) -> None:
+        """See `net.pipe.Pipe`: the client takes bytes again, so the server may be read again."""
+        if self._connection is not None:
+            self._connection.unpause()
+
+    def on_failure(self, error: Exception) -> None:
+        """See `net.readiness.Handler`: a bug stays with its session (rule 40)."""
+        self.crash = error
+        self.end(Ending.CRASHED, HeliosError("internal error of the proxy", severity="FATAL"))
+
+    # -- the lease ---------------------------------------------------------------------------------------------
+
+    def hold(self, connection: BackendConnection) -> None:
+        """The connection is this session's from now on (session mode: for all its life)."""
+        connection.holder = self
+        self._connection = connection
+        if self.requests.server is not connection.side:
+            self.requests.attach(connection.side)
+
+    def _lease_nowait(self) -> ServerSide | None:
+        connection = self.pool.take_nowait(self.virtual)
+        if connection is None:
+            return None
+        connection.holder = self
+        self._connection = connection
+        return connection.side
+
+    def _granted(self, connection: BackendConnection) -> None:
+        self._ticket = None
+        self.active_since = self.readiness.now
+        self.hold(connection)
+        self._resume()
+
+    def _refused(self, error: Exception) -> None:
+        self._ticket = None
+        self.end(Ending.REFUSED, error if isinstance(error, HeliosError) else BackendLost(str(error)))
+
+    def give_up_lease(self) -> None:
+        """The session is over: what becomes of its connection. May be called again."""
+        if self._ticket is not None:
+            self.pool.withdraw(self._ticket)
+            self._ticket = None
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        clean = self.requests.at_boundary and connection.side.replies.idle and not self.virtual.probe_wanted
+        self.requests.detach()
+        if self.shared and clean and not self.virtual.pins:
+            self.pool.give_back(connection)
+        elif self.shared:
+            self.pool.discard(connection, "client left in the middle")
+        elif self.requests.at_boundary:
+            self.pool.give_back_used(connection)
+        else:
+            self.pool.discard(connection, "client left in the middle")
+
+    def _release(self) -> None:
+        """Between transactions: somebody else may have the connection."""
+        connection = self._connection
+        assert connection is not None
+        self.requests.detach()
+        self._connection = None
+        self.pool.give_back(connection)
+
+    # -- from the server (pool.connection.LeaseHolder) ----------------------------------------------------------
+
+    def on_reply_bytes(self, data: bytes) -> None:
+        """Bytes for the client."""
+        self.send(data)
+        if self._backlog and self._connection is not None:
+            self._connection.pause()
+
+    def on_server_ready(self) -> None:
+        """Nothing is owed any more: in a shared mode the connection may go."""
+        counters = self.pool.counters
+        counters.queries += 1
+        connection = self._connection
+        if connection is None or self.ending is not None:
+            return
+        status = connection.side.replies.status
+        if status == Status.IDLE:
+            counters.transactions += 1
+            if self.shared and not self.virtual.in_batch and not self.requests.holding and self.requests.at_boundary:
+                if self.virtual.probe_wanted:
+                    self._probe(connection)
+                elif not self.virtual.pins:
+                    self._release()
+            if self.ends_when_idle and self.idle:
+                self.end(Ending.SHUT_DOWN, _shutting_down())
+        elif self.policy.mode is PoolMode.STATEMENT:
+            self.end(
+                Ending.PROTOCOL,
+                ProtocolViolation("transaction blocks not allowed in statement pooling mode", sqlstate="0A000"),
+            )
+        if self.requests.need is Need.CONFIRMATION and connection is self._connection:
+            self._resume()
+        self._settled.set()
+
+    def _probe(self, connection: BackendConnection) -> None:
+        """Something ran that may keep the session on this connection: ask the server what is there."""
+        if self._probing:
+            return
+        self._probing = True
+        self.virtual.probe_wanted = False
+        connection.side.replies.watch(replies.QUERY | replies.SWALLOW, PinProbe(self._on_probed))
+        connection.side.unnamed = None
+        connection.send(query_frame(PROBE))
+
+    def _on_probed(self, pins: dict[str, int] | None) -> None:
+        self._probing = False
+        self.virtual.pins = {"unknown state": 1} if pins is None else pins
+
+    def _on_label(self, error: bytes | None) -> None:
+        """The settings that were sent ahead were taken, or not: then the session must not go on with others."""
+        if error is None:
+            return
+        reason = ErrorFields.decode(error)
+        self.end(
+            Ending.SERVER_LOST,
+            HeliosError(
+                f"the settings of this session could not be restored: {reason.message}",
+                sqlstate=reason.sqlstate,
+                severity="FATAL",
+            ),
+        )
+
+    def on_parameter(self, name: str, frame: bytes, swallowed: bool) -> bytes:
+        """ParameterStatus: passed on when it is news for the client."""
+        connection = self._connection
+        if connection is None:
+            return b""
+        value = connection.side.parameters[name]
+        reported = self.virtual.reported
+        if swallowed or (self.shared and reported.get(name) == value):
+            return b""
+        reported[name] = value
+        return frame
+
+    def on_notification(self, frame: bytes) -> bytes:
+        """NotificationResponse: in shared modes they come from the listener connection."""
+        return b"" if self.shared else frame
+
+    def on_server_error(self, frame: bytes, head: int) -> None:
+        """ErrorResponse: the open unit has failed."""
+        if self.virtual.following:
+            self.virtual.failed = True
+        if head & replies.PARSE and self._connection is not None:
+            self._connection.side.unnamed = None
+
+    def on_server_lost(self, error: Exception | None) -> None:
+        """The connection is gone. What the server said about it has been forwarded."""
+        connection, self._connection = self._connection, None
+        self.requests.detach()
+        if connection is not None and connection.said_fatal:
+            self.end(Ending.SERVER_LOST)
+        else:
+            self.end(
+                Ending.SERVER_LOST,
+                BackendLost("server closed the connection unexpectedly", detail=str(error) if error else None),
+            )
+
+    def on_server_drained(self) -> None:
+        """The server takes bytes again, so the client may be read again."""
+        if self.requests.need is Need.NOTHING:
+            self.unpause()
+
+    def on_crash(self, error: Exception) -> None:
+        """A callback of the connection failed: the connection is closed already."""
+        self._connection = None
+        self.on_failure(error)
+
+
+#: Seconds for the last words to a client.
+_FAREWELL_TIME: Final = 2.0
+
+
+def _shutting_down() -> HeliosError:
+    return HeliosError(
+        "terminating connection due to administrator command", sqlstate="57P01", severity="FATAL"
+    )

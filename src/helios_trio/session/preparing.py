@@ -1,0 +1,253 @@
+"""Prepared statements on shared connections: renamed by text, prepared where they are missing, errors as PostgreSQL's.
+
+Every function returns frames to be sent, and pushes what will answer them. PostgreSQL keeps the order, so nothing is
+ever answered by the proxy itself: a Close that must not close becomes the Close of a name that was never prepared.
+
+Used by: session.requests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from struct import pack
+from typing import Final
+
+from attrs import define
+
+from helios_trio.session.prepared import NEVER_PREPARED, PreparedStatement
+from helios_trio.session.server_side import ServerSide
+from helios_trio.session.switching import query_frame
+from helios_trio.session.virtual import VirtualSession
+from helios_trio.sql.facts import UNPARSED, Facts
+from helios_trio.sql.kinds import StatementKind
+from helios_trio.wire import replies
+from helios_trio.wire.codes import Backend, Frontend, Status
+
+PORTAL: Final = ord("P")
+STATEMENT: Final = ord("S")
+
+_SYNC: Final = pack("!BI", Frontend.SYNC, 4)
+
+
+def only_transaction_control(facts: Facts) -> bool:
+    """One BEGIN, COMMIT or ROLLBACK: without anything to take back it has no effect on the session."""
+    return (
+        len(facts.statements) == 1
+        and facts.statements[0].kind is StatementKind.TRANSACTION
+        and facts.statements[0].transaction is not None
+        and not facts.statements[0].transaction.name
+    )
+
+
+def frame(code: int, body: bytes) -> bytes:
+    """A whole message."""
+    return pack("!BI", code, len(body) + 4) + body
+
+
+def close_frame(name: bytes) -> bytes:
+    """Close of a prepared statement."""
+    return frame(Frontend.CLOSE, b"S" + name + b"\0")
+
+
+def describe_frame(name: bytes) -> bytes:
+    """Describe of a prepared statement."""
+    return frame(Frontend.DESCRIBE, b"S" + name + b"\0")
+
+
+def read_parse(
+    data: bytes, at: int, following: int, facts_of: Callable[[bytes], Facts]
+) -> PreparedStatement | None:
+    """The statement of a Parse message; None when it is malformed. Of a streamed one only the name is known."""
+    end = min(following, len(data))
+    name_end = data.find(0, at + 5, end)
+    if name_end < 0:
+        return None
+    name = data[at + 5 : name_end]
+    if following > end:
+        return PreparedStatement(name, b"", b"", UNPARSED)
+    text_end = data.find(0, name_end + 1, end)
+    if text_end < 0:
+        return None
+    text = data[name_end + 1 : text_end]
+    return PreparedStatement(name, text, data[text_end + 1 : following], facts_of(text))
+
+
+def read_bind(data: bytes, at: int) -> tuple[bytes, bytes, int] | None:
+    """Portal, statement name and where the rest of a Bind message begins; None when it is malformed."""
+    if data[at + 5 : at + 7] == b"\0\0":
+        return b"", b"", at + 7
+    portal_end = data.find(0, at + 5)
+    name_end = data.find(0, portal_end + 1)
+    if portal_end < 0 or name_end < 0:
+        return None
+    return data[at + 5 : portal_end], data[portal_end + 1 : name_end], name_end + 1
+
+
+def bind_renamed(data: bytes, at: int, following: int, portal: bytes, name: bytes, rest: int) -> bytes:
+    """The Bind message at `at` with another statement name; what of it is still to come keeps its length."""
+    size = 4 + len(portal) + 1 + len(name) + 1 + (following - rest)
+    return pack("!BI", Frontend.BIND, size) + portal + b"\0" + name + b"\0" + data[rest:following]
+
+
+def parse_renamed(
+    statement: PreparedStatement, session: VirtualSession, server: ServerSide, limit: int, original: bytes
+) -> bytes:
+    """The client's own Parse of a named statement.
+
+    It always reaches the server, so that its errors are PostgreSQL's; an equal statement of an earlier client is
+    replaced.
+    """
+    if statement.facts is UNPARSED and not statement.text:  # too large to be kept: it goes under its own name
+        session.statements[statement.name] = statement
+        server.tainted = True
+        server.replies.push(replies.PARSE)
+        return original
+    if statement.name in session.statements:
+        return refuse(
+            server,
+            {
+                "S": "ERROR",
+                "V": "ERROR",
+                "C": "42P05",
+                "M": f'prepared statement "{statement.name.decode("utf-8", "replace")}" already exists',
+            },
+        )
+    name = statement.server_name
+    lead = b""
+    if name in server.prepared:
+        server.replies.push(replies.CLOSE | replies.SWALLOW)
+        lead = close_frame(name)
+        del server.prepared[name]
+    lead += _make_room(server, limit)
+    session.statements[statement.name] = statement
+    server.prepared[name] = None
+    server.replies.watch(replies.PARSE, ParseWatcher(statement, session, server, injected=False))
+    return lead + frame(Frontend.PARSE, name + b"\0" + statement.text + b"\0" + statement.types)
+
+
+def ensure(
+    name: bytes,
+    statement: PreparedStatement | None,
+    session: VirtualSession,
+    server: ServerSide,
+    limit: int,
+) -> bytes:
+    """Frames after which the statement is prepared on the connection; b"" when it is."""
+    if not name:
+        return _ensure_unnamed(statement, session, server)
+    if statement is None or not statement.text:
+        return b""
+    if statement.server_name in server.prepared:
+        server.prepared.move_to_end(statement.server_name)
+        return b""
+    lead = _make_room(server, limit)
+    server.prepared[statement.server_name] = None
+    watcher = ParseWatcher(statement, session, server, injected=True)
+    server.replies.watch(replies.PARSE | replies.SWALLOW, watcher)
+    body = statement.server_name + b"\0" + statement.text + b"\0" + statement.types
+    return lead + frame(Frontend.PARSE, body)
+
+
+def _ensure_unnamed(statement: PreparedStatement | None, session: VirtualSession, server: ServerSide) -> bytes:
+    """Another session's unnamed statement may stand on the connection: it must never be run for this one."""
+    server.unnamed = statement
+    if statement is None:
+        server.replies.push(replies.CLOSE | replies.SWALLOW)
+        return close_frame(b"")
+    watcher = ParseWatcher(statement, session, server, injected=True)
+    server.replies.watch(replies.PARSE | replies.SWALLOW, watcher)
+    return frame(Frontend.PARSE, b"\0" + statement.text + b"\0" + statement.types)
+
+
+def _make_room(server: ServerSide, limit: int) -> bytes:
+    """Close what was not used for longest, so that the connection keeps at most `limit` statements."""
+    closed = b""
+    while len(server.prepared) >= limit:
+        oldest, _ = server.prepared.popitem(last=False)
+        server.replies.push(replies.CLOSE | replies.SWALLOW)
+        closed += close_frame(oldest)
+    return closed
+
+
+def refuse(server: ServerSide, fields: Mapping[str, str]) -> bytes:
+    """Make the server fail here, so that it skips to the next Sync, and give the client another error instead."""
+    body = b"".join(key.encode() + value.encode() + b"\0" for key, value in fields.items()) + b"\0"
+    watcher = RefusalWatcher(frame(Backend.ERROR_RESPONSE, body))
+    server.replies.watch(replies.BIND | replies.SWALLOW, watcher)
+    return frame(Frontend.BIND, b"\0" + NEVER_PREPARED + b"\0" + bytes(6))
+
+
+_NAMED_STATEMENT = re.compile(rb"(?is)\A(\s*(?:execute|deallocate(?:\s+prepare)?)\s+)(\"(?:[^\"]|\"\")+\"|[^\s(;]+)")
+
+
+def rename_in_text(facts: Facts, text: bytes, session: VirtualSession, server: ServerSide) -> bytes | None:
+    """EXECUTE or DEALLOCATE, by SQL, of a statement that the client prepared by protocol: one namespace (rule 9).
+
+    Returns the frames to send instead, None when the text needs no change. Only for a text of one statement.
+    """
+    if len(facts.statements) != 1 or server.replies.status == Status.FAILED:
+        return None
+    only = facts.statements[0]
+    name = only.executes or only.deallocates
+    if not isinstance(name, str):
+        return None
+    statement = session.statements.get(name.encode())
+    found = _NAMED_STATEMENT.match(text)
+    if statement is None or found is None or not statement.text:
+        return None
+    lead = b""
+    if statement.server_name not in server.prepared:
+        lead = ensure(statement.name, statement, session, server, len(server.prepared) + 1)
+        server.replies.push(replies.SYNC | replies.SWALLOW)
+        lead += _SYNC
+    if only.deallocates:
+        del session.statements[statement.name]
+        server.prepared.pop(statement.server_name, None)
+    renamed = found[1] + statement.server_name + text[found.end() :]
+    return lead + query_frame(renamed.decode("utf-8", "surrogateescape"))
+
+
+@define(eq=False)
+class ParseWatcher:
+    """Reads the answer to a Parse; a statement that does not parse is not prepared."""
+
+    statement: PreparedStatement
+    session: VirtualSession
+    server: ServerSide
+    injected: bool
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code != Backend.ERROR_RESPONSE:
+            return None
+        self._undo()
+        return frame(code, body) if self.injected else None
+
+    def on_skipped(self) -> None:
+        """An earlier message of the batch failed."""
+        self._undo()
+
+    def _undo(self) -> None:
+        statement = self.statement
+        if not statement.name:
+            if self.server.unnamed is statement:
+                self.server.unnamed = None
+            return
+        self.server.prepared.pop(statement.server_name, None)
+        if not self.injected and self.session.statements.get(statement.name) is statement:
+            del self.session.statements[statement.name]
+
+
+@define(eq=False)
+class RefusalWatcher:
+    """Replaces the error that `refuse` provoked."""
+
+    instead: bytes
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        return self.instead if code == Backend.ERROR_RESPONSE else None
+
+    def on_skipped(self) -> None:
+        """An earlier message of the batch failed: the client sees that error."""

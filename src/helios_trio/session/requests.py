@@ -1,0 +1,487 @@
+"""What a client sends, cut into messages, followed, and made fit for the server connection it goes to. No I/O.
+
+`RequestStream` is one per client and the other half of the relay's hot path (`wire.replies` is the first). It is fed
+the bytes as they arrive and returns those for the server. When it cannot go on by itself it stops in front of a
+message and says what it needs; its owner provides it and calls `resume`.
+
+Used by: proxy.session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from struct import Struct
+from typing import Final
+
+from helios_trio.errors import ProtocolViolation
+from helios_trio.session import preparing
+from helios_trio.session.effects import ExecuteWatcher, QueryWatcher, SyncWatcher
+from helios_trio.session.labels import plan
+from helios_trio.session.prepared import PreparedStatement
+from helios_trio.session.server_side import ServerSide
+from helios_trio.session.switching import LabelWatcher, query_frame
+from helios_trio.session.virtual import VirtualSession
+from helios_trio.sql.facts import UNPARSED, Facts
+from helios_trio.wire import replies
+from helios_trio.wire.codes import Frontend, Status
+from helios_trio.wire.frames import FRONTEND
+
+_length_at = Struct("!I").unpack_from
+
+#: Largest message that is kept whole so that its text can be parsed, in bytes; larger ones are streamed.
+WHOLE_LIMIT: Final = 256 * 1024
+#: Bytes of a streamed message that must be there so that its names can be read.
+_HEAD_WANTED: Final = 1024
+#: Largest length field by message type, as PostgreSQL has them (pqcomm.h); 0 for types it does not know.
+_LENGTH_LIMITS: Final = tuple(FRONTEND.limits.get(code, -4) + 4 for code in range(256))
+
+
+class Need(Enum):
+    """What stops a request stream."""
+
+    NOTHING = "nothing"
+    LEASE = "a server connection"
+    CONFIRMATION = "the server's word on settings or statements that were sent ahead"
+    HUB = "the shared listener connection"
+    END = "the client has said goodbye"
+
+
+class RequestStream:
+    """The client's side of one session, from bytes to bytes."""
+
+    def __init__(
+        self,
+        session: VirtualSession,
+        facts_of: Callable[[bytes], Facts],
+        lease_nowait: Callable[[], ServerSide | None],
+        *,
+        shared: bool,
+        max_prepared: int = 200,
+    ) -> None:
+        self.session = session
+        self.server: ServerSide | None = None
+        self.need = Need.NOTHING
+        #: connections are shared between sessions: rename statements, carry settings along
+        self.shared = shared
+        self.max_prepared = max_prepared
+        #: channels of a LISTEN that stopped the stream (Need.HUB)
+        self.wanted_channels: tuple[str, ...] = ()
+        self._facts_of = facts_of
+        self._lease_nowait = lease_nowait
+        self._gap = 0
+        self._gap_forwarded = True
+        self._pieces: list[bytes] = []
+        self._pieces_size = 0
+        self._wanted = 0
+        self._hub_ready: tuple[str, ...] = ()
+        self._handlers = _HANDLERS
+
+    @property
+    def at_boundary(self) -> bool:
+        """No message is half sent to the server, and no extended batch is waiting for its Sync."""
+        return not self._gap and not self.session.in_batch
+
+    @property
+    def holding(self) -> bool:
+        """Whether bytes of the client are kept here."""
+        return bool(self._pieces)
+
+    @property
+    def held(self) -> int:
+        """How many bytes of the client are kept here."""
+        return self._pieces_size if self._pieces else 0
+
+    def attach(self, server: ServerSide) -> None:
+        """A server connection has been granted to the session."""
+        self.server = server
+        if self.shared:
+            self.session.state.adopt(server.base, server.label)
+
+    def detach(self) -> None:
+        """The server connection is given back; it remembers what it carries."""
+        if self.server is not None:
+            if self.shared:
+                self.server.label = self.session.state.now.actual
+            self.server.last_session = self.session.id
+            self.server = None
+            self.session.portals.clear()
+
+    def resume(self) -> bytes:
+        """Go on with the bytes that were kept when the stream stopped."""
+        self.need = Need.NOTHING
+        return self.feed(b"") if self._pieces else b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes from the client; return those for the server. Look at `need` afterwards.
+
+        Raises ProtocolViolation for what PostgreSQL would not read on from.
+        """
+        if self._pieces:
+            self._pieces.append(data)
+            self._pieces_size += len(data)
+            if self._pieces_size < self._wanted or self.need is not Need.NOTHING:
+                return b""
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        end = len(data)
+        at = start = 0
+        if self._gap:
+            if self._gap > end:
+                self._gap -= end
+                return data if self._gap_forwarded else b""
+            at = self._gap
+            start = 0 if self._gap_forwarded else at
+            self._gap = 0
+        out: list[bytes] | None = None
+        forwarded = self._gap_forwarded
+        handlers = self._handlers
+        while end - at >= 5:
+            code = data[at]
+            size = _length_at(data, at + 1)[0]
+            following = at + 1 + size
+            handler = handlers[code]
+            if handler is None or size < 4 or size > _LENGTH_LIMITS[code]:
+                raise _unreadable(code, size)
+            if following > end and not self._may_begin(code, size, end - at):
+                break
+            if self.server is None and not self._take_server(code):
+                if self.need is not Need.NOTHING:
+                    break
+                out = _cut(out, data, start, at)  # PostgreSQL ignores it outside of a COPY
+                start = at = following
+                forwarded = False
+                continue
+            forwarded = True
+            instead = handler(self, data, at, following)
+            if instead is not None:
+                out = _cut(out, data, start, at)
+                out.append(instead)
+                start = at if self.need is not Need.NOTHING else following
+            if self.need is not Need.NOTHING:
+                break
+            at = following
+        if at > end:
+            self._gap = at - end
+            self._gap_forwarded = forwarded
+        elif at < end:
+            self._keep(data, at, end)
+        if out is None:
+            return data if start == 0 and at >= end else data[start:at]
+        out.append(data[start:at])
+        return b"".join(out)
+
+    def _keep(self, data: bytes, at: int, end: int) -> None:
+        """Keep what cannot be sent yet: the beginning of a message, or all from where the stream stopped."""
+        self._pieces.append(data[at:])
+        self._pieces_size = end - at
+        self._wanted = 0
+        if self.need is Need.NOTHING:
+            size = _length_at(data, at + 1)[0] + 1 if end - at >= 5 else 5
+            self._wanted = min(size, _HEAD_WANTED) if size > WHOLE_LIMIT else size
+
+    def _may_begin(self, code: int, size: int, available: int) -> bool:
+        """Whether an incomplete message may be sent on as it comes."""
+        return code == Frontend.COPY_DATA or (size > WHOLE_LIMIT and available >= _HEAD_WANTED)
+
+    def _take_server(self, code: int) -> bool:
+        """Get the session a server connection for this message, if it needs one."""
+        if code in _NEEDS_NO_SERVER:
+            if code == Frontend.TERMINATE:
+                self.need = Need.END
+            return False
+        server = self._lease_nowait()
+        if server is None:
+            self.need = Need.LEASE
+            return False
+        self.attach(server)
+        return True
+
+    # -- settings ----------------------------------------------------------------------------------------------
+
+    def settle(self) -> bytes | None:
+        """Bring the connection's settings in line before a request; None when they are, b"" when it must wait."""
+        session, server = self.session, self._attached
+        state = session.state
+        cleanse = server.tainted and server.last_session != session.id
+        if not (state.differs or cleanse) or session.in_batch or server.replies.status == Status.FAILED:
+            return None
+        if not server.replies.quiet:  # replies that are owed may still change the settings
+            self.need = Need.CONFIRMATION
+            return b""
+        steps = plan(state.now.actual, state.now.wanted, server.base, cleanse=cleanse)
+        server.last_session = session.id
+        server.tainted = server.tainted and not cleanse
+        if steps is None:
+            state.applied()
+            return None
+        server.unnamed = None
+        server.replies.watch(replies.QUERY | replies.SWALLOW, LabelWatcher(session, server, self.on_label))
+        state.applied()
+        if steps.confirm:
+            self.need = Need.CONFIRMATION
+        return query_frame(steps.text)
+
+    @property
+    def _attached(self) -> ServerSide:
+        assert self.server is not None
+        return self.server
+
+    # -- one method per message type: returns what is sent in its place, None to send it as it is ---------------
+
+    def _query(self, data: bytes, at: int, following: int) -> bytes | None:
+        session, server = self.session, self._attached
+        whole = following <= len(data)
+        facts = self._facts_of(data[at + 5 : following - 1]) if whole else UNPARSED
+        lead: bytes | None = None
+        if self.shared:
+            lead = self.settle()
+            if self.need is not Need.NOTHING:
+                return lead
+            server.unnamed = None
+            session.statements.pop(b"", None)
+        if facts.plain and not session.following:
+            server.replies.push(replies.QUERY)
+            return None if lead is None else lead + data[at:following]
+        return self._query_with_effects(data, at, following, facts, lead)
+
+    def _query_with_effects(
+        self, data: bytes, at: int, following: int, facts: Facts, lead: bytes | None
+    ) -> bytes | None:
+        session, server = self.session, self._attached
+        if self._waits_for_hub(facts):
+            return lead
+        frame: bytes | None = None
+        if self.shared and following <= len(data):
+            renamed = preparing.rename_in_text(facts, data[at + 5 : following - 1], session, server)
+            if renamed is not None:
+                frame, server.unnamed = renamed, None
+        self._mind(facts)
+        if preparing.only_transaction_control(facts) and not session.following:
+            server.replies.push(replies.QUERY)
+        else:
+            session.following = True
+            session.outstanding += 1
+            server.replies.watch(replies.QUERY, QueryWatcher(facts, session, server))
+        if lead is None:
+            return frame
+        return lead + (frame if frame is not None else data[at:following])
+
+    def _mind(self, facts: Facts) -> None:
+        """What must be known before the statement runs, whether it will succeed or not."""
+        if facts.opaque or not facts.parsed:
+            self._attached.tainted = True
+        for statement in facts.statements:
+            if statement.databases:
+                self.on_databases_gone(statement.databases)
+
+    def _waits_for_hub(self, facts: Facts) -> bool:
+        """LISTEN in a shared mode: the listener connection must listen before the statement runs."""
+        if not self.shared:
+            return False
+        wanted = (statement.listens for statement in facts.statements)
+        missing = tuple(name for name in wanted if name is not None and name not in self.hub_channels)
+        if missing:
+            self.wanted_channels = missing
+            self.need = Need.HUB
+        return bool(missing)
+
+    def _parse(self, data: bytes, at: int, following: int) -> bytes | None:
+        session, server = self.session, self._attached
+        lead = None
+        if self.shared and not session.in_batch:
+            lead = self.settle()
+            if self.need is not Need.NOTHING:
+                return lead
+        statement = preparing.read_parse(data, at, following, self._facts_of)
+        if statement is None:  # malformed: PostgreSQL says so itself
+            session.in_batch = True
+            server.replies.push(replies.PARSE)
+            return None if lead is None else lead + data[at:following]
+        if not statement.facts.plain and self._waits_for_hub(statement.facts):
+            return lead
+        session.in_batch = True
+        frame: bytes | None = None
+        if statement.name and self.shared:
+            frame = preparing.parse_renamed(statement, session, server, self.max_prepared, data[at:following])
+        else:
+            server.replies.push(replies.PARSE)
+            server.unnamed = statement if not statement.name else server.unnamed
+            session.statements[statement.name] = statement
+        if lead is None:
+            return frame
+        return lead + (frame if frame is not None else data[at:following])
+
+    def _bind(self, data: bytes, at: int, following: int) -> bytes | None:
+        session, server = self.session, self._attached
+        lead: bytes | None = None
+        if self.shared and not session.in_batch:
+            lead = self.settle()
+            if self.need is not Need.NOTHING:
+                return lead
+        session.in_batch = True
+        names = preparing.read_bind(data, at)
+        if names is None:
+            server.replies.push(replies.BIND)
+            return None if lead is None else lead + data[at:following]
+        portal, name, rest = names
+        statement = session.statements.get(name)
+        if statement is not None and not statement.facts.plain:
+            session.portals[portal] = statement.facts
+        elif session.portals:
+            session.portals.pop(portal, None)
+        frame: bytes | None = None
+        if self.shared and server.unnamed is not statement:
+            needed = preparing.ensure(name, statement, session, server, self.max_prepared)
+            if statement is not None and name:
+                frame = needed + preparing.bind_renamed(data, at, following, portal, statement.server_name, rest)
+            elif needed:
+                frame = needed + data[at:following]
+        server.replies.push(replies.BIND)
+        if lead is None:
+            return frame
+        return lead + (frame if frame is not None else data[at:following])
+
+    def _describe(self, data: bytes, at: int, following: int) -> bytes | None:
+        return self._named_target(data, at, following, replies.DESCRIBE)
+
+    def _close(self, data: bytes, at: int, following: int) -> bytes | None:
+        return self._named_target(data, at, following, replies.CLOSE)
+
+    def _named_target(self, data: bytes, at: int, following: int, kind: int) -> bytes | None:
+        """Describe or Close of a statement or portal."""
+        session, server = self.session, self._attached
+        lead: bytes | None = None
+        if self.shared and not session.in_batch:
+            lead = self.settle()
+            if self.need is not Need.NOTHING:
+                return lead
+        session.in_batch = True
+        frame: bytes | None = None
+        name = data[at + 6 : following - 1]
+        if data[at + 5] == preparing.PORTAL:
+            if kind == replies.CLOSE:
+                session.portals.pop(name, None)
+        elif kind == replies.CLOSE:
+            frame = self._close_statement(name)
+        elif self.shared:
+            frame = self._describe_statement(name, data[at:following])
+        server.replies.push(kind)
+        if lead is None:
+            return frame
+        return lead + (frame if frame is not None else data[at:following])
+
+    def _close_statement(self, name: bytes) -> bytes | None:
+        statement = self.session.statements.pop(name, None)
+        if not self.shared or not name:
+            self._attached.unnamed = None if not name else self._attached.unnamed
+            return None
+        # others may use the same server-side statement: it stays until the connection's limit is reached
+        return preparing.close_frame(preparing.NEVER_PREPARED) if statement is not None else None
+
+    def _describe_statement(self, name: bytes, frame: bytes) -> bytes | None:
+        statement = self.session.statements.get(name)
+        if self._attached.unnamed is statement and not name:
+            return None
+        needed = preparing.ensure(name, statement, self.session, self._attached, self.max_prepared)
+        if statement is not None and name:
+            return needed + preparing.describe_frame(statement.server_name)
+        return needed + frame if needed else None
+
+    def _execute(self, data: bytes, at: int, following: int) -> bytes | None:
+        session, server = self.session, self._attached
+        session.in_batch = True
+        facts = session.portals.get(data[at + 5 : data.find(0, at + 5)]) if session.portals else None
+        if facts is None or (preparing.only_transaction_control(facts) and not session.following):
+            server.replies.push(replies.EXECUTE)
+            return None
+        self._mind(facts)
+        session.following = True
+        session.outstanding += 1
+        watcher = ExecuteWatcher(facts.statements, facts.parsed, session, server)
+        server.replies.watch(replies.EXECUTE, watcher)
+        return None
+
+    def _sync(self, data: bytes, at: int, following: int) -> bytes | None:
+        session, server = self.session, self._attached
+        session.in_batch = False
+        if session.following:
+            server.replies.watch(replies.SYNC, SyncWatcher(session, server))
+        else:
+            server.replies.push(replies.SYNC)
+        return None
+
+    def _function_call(self, data: bytes, at: int, following: int) -> bytes | None:
+        lead: bytes | None = None
+        if self.shared:
+            lead = self.settle()
+            if self.need is not Need.NOTHING:
+                return lead
+        self._attached.tainted = True
+        self.session.probe_wanted = True
+        self._attached.replies.push(replies.FUNCTION)
+        return None if lead is None else lead + data[at:following]
+
+    def _copy_end(self, data: bytes, at: int, following: int) -> bytes | None:
+        self._attached.replies.push_copy_end()
+        return None
+
+    def _pass(self, data: bytes, at: int, following: int) -> bytes | None:
+        return None
+
+    def _terminate(self, data: bytes, at: int, following: int) -> bytes | None:
+        self.need = Need.END
+        return None
+
+    #: called with what came of settings that were sent ahead; set by the owner
+    on_label: Callable[[bytes | None], None]
+    #: called with names of databases that are about to be dropped or renamed; set by the owner
+    on_databases_gone: Callable[[tuple[str, ...]], None]
+    #: channels the shared listener connection listens to for this session
+    hub_channels: frozenset[str] = frozenset()
+
+
+_Handler = Callable[[RequestStream, bytes, int, int], "bytes | None"]
+
+
+def _table() -> tuple[_Handler | None, ...]:
+    by_code: dict[int, _Handler] = {
+        Frontend.QUERY: RequestStream._query,
+        Frontend.PARSE: RequestStream._parse,
+        Frontend.BIND: RequestStream._bind,
+        Frontend.DESCRIBE: RequestStream._describe,
+        Frontend.EXECUTE: RequestStream._execute,
+        Frontend.CLOSE: RequestStream._close,
+        Frontend.SYNC: RequestStream._sync,
+        Frontend.FLUSH: RequestStream._pass,
+        Frontend.FUNCTION_CALL: RequestStream._function_call,
+        Frontend.COPY_DATA: RequestStream._pass,
+        Frontend.COPY_DONE: RequestStream._copy_end,
+        Frontend.COPY_FAIL: RequestStream._copy_end,
+        Frontend.TERMINATE: RequestStream._terminate,
+    }
+    return tuple(by_code.get(code) for code in range(256))
+
+
+_HANDLERS: Final = _table()
+_NEEDS_NO_SERVER: Final = (
+    Frontend.TERMINATE,
+    Frontend.FLUSH,
+    Frontend.COPY_DATA,
+    Frontend.COPY_DONE,
+    Frontend.COPY_FAIL,
+)
+
+
+def _cut(out: list[bytes] | None, data: bytes, start: int, at: int) -> list[bytes]:
+    """Put what stands before `at` on the list of what is sent."""
+    out = [] if out is None else out
+    if start < at:
+        out.append(data[start:at])
+    return out
+
+
+def _unreadable(code: int, size: int) -> ProtocolViolation:
+    if _HANDLERS[code] is None:
+        return ProtocolViolation(f"invalid frontend message type {code}")
+    return ProtocolViolation("invalid message length")

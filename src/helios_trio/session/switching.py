@@ -1,0 +1,87 @@
+"""Bringing a server connection to what a session believes: the query that is sent ahead, and who reads its answer.
+
+Used by: session.requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import pack
+
+from attrs import define
+
+from helios_trio.session.server_side import ServerSide
+from helios_trio.session.virtual import VirtualSession
+from helios_trio.wire.codes import Backend, Frontend
+
+
+def query_frame(text: str) -> bytes:
+    """A Query message of the proxy's own."""
+    body = text.encode("utf-8", "surrogateescape")
+    return pack("!BI", Frontend.QUERY, len(body) + 5) + body + b"\0"
+
+
+@define(eq=False)
+class LabelWatcher:
+    """Reads the answer to the statements that make the labels equal.
+
+    `done` gets the body of the ErrorResponse, or None when all went well.
+    """
+
+    session: VirtualSession
+    server: ServerSide
+    done: Callable[[bytes | None], None]
+    error: bytes | None = None
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.ERROR_RESPONSE:
+            self.error = body
+        elif code == Backend.READY_FOR_QUERY:
+            self.done(self.error)
+        return None
+
+    def on_skipped(self) -> None:
+        """Cannot be: it is sent only between batches."""
+
+
+#: Counts what would be lost with the connection. One row: temp relations, session advisory locks, held cursors,
+#: statements prepared by SQL.
+PROBE = (
+    "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()),"
+    " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory'"
+    " AND pid = pg_catalog.pg_backend_pid() AND granted),"
+    " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursors WHERE is_holdable),"
+    " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements WHERE from_sql)"
+)
+PROBE_COLUMNS = ("temporary tables", "advisory locks", "held cursors", "prepared statements (SQL)")
+
+
+@define(eq=False)
+class PinProbe:
+    """Reads the answer to `PROBE`; `done` gets reason -> count, or None when the server refused to say."""
+
+    done: Callable[[dict[str, int] | None], None]
+    pins: dict[str, int] | None = None
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.DATA_ROW:
+            self.pins = _counts(body)
+        elif code == Backend.READY_FOR_QUERY:
+            self.done(self.pins)
+        return None
+
+    def on_skipped(self) -> None:
+        """Cannot be: it is sent only between transactions."""
+
+
+def _counts(row: bytes) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    at = 2
+    for reason in PROBE_COLUMNS:
+        size = int.from_bytes(row[at : at + 4], "big")
+        if number := int(row[at + 4 : at + 4 + size]):
+            counts[reason] = number
+        at += 4 + size
+    return counts

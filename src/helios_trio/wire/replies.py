@@ -1,0 +1,355 @@
+"""The queue of expected replies: what a server still owes, and what of it the client may see (correctness rule 2).
+
+PostgreSQL answers strictly in order, so a proxy that adds requests of its own needs no more than a queue: every
+message sent pushes what will answer it, every message received is matched with the head. `ReplyStream` is one per
+server connection. It is fed the bytes as they arrive and returns those the client gets; it looks at five bytes per
+message and never holds rows, so a row of a gigabyte streams through.
+
+This is half of the relay's hot path (`session.requests` is the other): tables of bits instead of classes, one loop,
+no allocation when everything is forwarded.
+
+Used by: pool.connection (feeds it), session.requests (pushes), pool.reset.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+from typing import Final, Protocol
+
+from helios_trio.errors import ProtocolViolation
+from helios_trio.wire.codes import Backend, Status
+
+# Kinds of expectation. Bits, so that one table lookup answers "does this message end the head?".
+PARSE: Final = 1
+BIND: Final = 2
+DESCRIBE: Final = 4
+EXECUTE: Final = 8
+CLOSE: Final = 16
+SYNC: Final = 32
+QUERY: Final = 64
+FUNCTION: Final = 128
+#: The reply belongs to a request of the proxy: the client never sees it.
+SWALLOW: Final = 256
+#: A `Watcher` wants to see the messages of this reply.
+WATCH: Final = 512
+#: Not a reply: the place in the stream where the client ended a COPY before it knew that one had begun.
+COPY_END: Final = 1024
+
+_ENDS_BATCH: Final = SYNC | QUERY | FUNCTION
+
+#: Longest message that is kept whole because somebody must look inside it, in bytes.
+LOOK_LIMIT: Final = 1 << 20
+
+_length_at = Struct("!I").unpack_from
+
+
+def _table(entries: dict[int, int]) -> bytes:
+    return bytes(entries.get(code, 0) for code in range(256))
+
+
+#: message type -> the kinds of expectation that it completes
+_ENDS: Final = _table(
+    {
+        Backend.PARSE_COMPLETE: PARSE,
+        Backend.BIND_COMPLETE: BIND,
+        Backend.ROW_DESCRIPTION: DESCRIBE,
+        Backend.NO_DATA: DESCRIBE,
+        Backend.COMMAND_COMPLETE: EXECUTE,
+        Backend.EMPTY_QUERY_RESPONSE: EXECUTE,
+        Backend.PORTAL_SUSPENDED: EXECUTE,
+        Backend.CLOSE_COMPLETE: CLOSE,
+        Backend.READY_FOR_QUERY: SYNC | QUERY | FUNCTION,
+    }
+)
+
+_ASYNC: Final = 2  # may come at any time, belongs to no request
+#: message type -> must be whole and looked at
+_LOOK: Final = _table(
+    {
+        Backend.READY_FOR_QUERY: 1,
+        Backend.ERROR_RESPONSE: 1,
+        Backend.COPY_IN_RESPONSE: 1,
+        Backend.PARAMETER_STATUS: _ASYNC,
+        Backend.NOTIFICATION_RESPONSE: _ASYNC,
+    }
+)
+_KNOWN: Final = _table({code: 1 for code in vars(Backend).values() if isinstance(code, int)})
+
+
+class Watcher(Protocol):
+    """Somebody who must see the messages that answer one request (settings, prepared statements, checks)."""
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """One message of the watched reply (rows only where the reply is swallowed).
+
+        For an ErrorResponse, bytes returned are forwarded in its place.
+        """
+
+    def on_skipped(self) -> None:
+        """The server will never answer: an earlier request of the same batch failed."""
+
+
+class Listener(Protocol):
+    """The owner of a server connection: told what no queue can decide."""
+
+    def on_async(self, code: int, frame: bytes) -> bytes:
+        """ParameterStatus or NotificationResponse; returns what the client shall get of it (b"" for nothing)."""
+
+    def on_error(self, frame: bytes, head: int) -> None:
+        """An ErrorResponse came for the expectation `head` (0: it answers nothing)."""
+
+
+class ReplyStream:
+    """What one server connection owes, and the cut between what is forwarded and what is swallowed."""
+
+    __slots__ = (
+        "_expected",
+        "_gap",
+        "_gap_swallowed",
+        "_pieces",
+        "_pieces_size",
+        "_skipping",
+        "_watchers",
+        "_wanted",
+        "copy_in",
+        "listener",
+        "ready",
+        "status",
+        "uncertain",
+    )
+
+    def __init__(self, listener: Listener, status: int = Status.IDLE) -> None:
+        self.listener = listener
+        #: transaction status of the last ReadyForQuery
+        self.status = status
+        #: a ReadyForQuery arrived in the last `feed` and nothing is owed after it
+        self.ready = False
+        #: the server is inside COPY FROM STDIN
+        self.copy_in = False
+        #: the number of replies owed can no longer be known: the connection must not be handed on
+        self.uncertain = False
+        self._expected: deque[int] = deque()
+        self._watchers: deque[Watcher] = deque()
+        self._skipping = False  # an error was met in a batch whose Sync is yet to be sent
+        self._gap = 0  # bytes still to come of a message that is passed on without being held
+        self._gap_swallowed = False
+        self._pieces: list[bytes] = []
+        self._pieces_size = 0
+        self._wanted = 0  # do not look again before that many bytes are there
+
+    # -- what is sent ------------------------------------------------------------------------------------------
+
+    def push(self, kind: int) -> None:
+        """Note that a message was sent which will be answered by a reply of `kind`."""
+        if (self._skipping or self.copy_in) and not self._still_counts(kind):
+            return
+        self._expected.append(kind)
+
+    def push_copy_end(self) -> None:
+        """Note that CopyDone or CopyFail was sent: a server that is not copying ignores it."""
+        if self.copy_in or self._expected:
+            self.push(COPY_END)
+
+    def watch(self, kind: int, watcher: Watcher) -> None:
+        """As `push`, with somebody who sees the reply."""
+        if (self._skipping or self.copy_in) and not self._still_counts(kind):
+            watcher.on_skipped()
+            return
+        self._expected.append(kind | WATCH)
+        self._watchers.append(watcher)
+
+    def _still_counts(self, kind: int) -> bool:
+        """Whether the server will answer, although it is discarding messages or copying in."""
+        if self._skipping:  # after an error it discards everything up to Sync
+            if kind & SYNC:
+                self._skipping = False
+                return True
+            return False
+        if kind & COPY_END:
+            self.copy_in = False
+            return False
+        if kind & SYNC:
+            # COPY FROM STDIN ignores Sync and Flush (PostgreSQL, copyfromparse.c), unless it has failed by the time
+            # that the message is read: from here that cannot be told.
+            self.uncertain = True
+            return False
+        return True
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is owed and the last word was ReadyForQuery outside a transaction."""
+        return not self._expected and self.status == Status.IDLE and not self._skipping and not self._pieces
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is owed (a transaction may be open)."""
+        return not self._expected and not self._skipping
+
+    @property
+    def swallowing(self) -> bool:
+        """Whether the reply that is coming in belongs to a request of the proxy."""
+        return bool(self._expected and self._expected[0] & SWALLOW)
+
+    @property
+    def owed(self) -> int:
+        """Number of replies that have not come yet."""
+        return len(self._expected)
+
+    @property
+    def owes_client(self) -> bool:
+        """Whether any reply that is owed is one the client waits for."""
+        return any(not kind & (SWALLOW | COPY_END) for kind in self._expected)
+
+    # -- what is received --------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes from the server; return those for the client.
+
+        Sets `status` and `ready`. Raises ProtocolViolation for what is no PostgreSQL message.
+        """
+        if self._pieces:
+            self._pieces.append(data)
+            self._pieces_size += len(data)
+            if self._pieces_size < self._wanted:
+                return b""
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        self.ready = False
+        end = len(data)
+        at = self._gap
+        start = 0
+        out: list[bytes] | None = None
+        if at:
+            if self._gap_swallowed:
+                start = min(at, end)
+            if at > end:
+                self._gap = at - end
+                return data[start:]
+            self._gap = 0
+        expected = self._expected
+        head = expected[0] if expected else 0
+        while end - at >= 5:
+            code = data[at]
+            following = at + 1 + _length_at(data, at + 1)[0]
+            if following < at + 5 or not _KNOWN[code]:
+                raise ProtocolViolation(f"server sent an invalid message (type {code})", sqlstate="08P01")
+            look = _LOOK[code]
+            if look or head & WATCH:
+                if following > end and (look or head & SWALLOW or not _is_row(code)) and following - at <= LOOK_LIMIT:
+                    break
+                if look:
+                    if look == _ASYNC:
+                        instead = self.listener.on_async(code, data[at:following])
+                        out = out if out is not None else []
+                        out.append(data[start:at])
+                        out.append(instead)
+                        start = at = following
+                        continue
+                    instead = self._look(code, data, at, following, head)
+                    if head & SWALLOW or instead is not None:
+                        out = out if out is not None else []
+                        out.append(data[start:at])
+                        if instead is not None:
+                            out.append(instead)
+                        start = following
+                    head = expected[0] if expected else 0
+                    at = following
+                    continue
+                if head & SWALLOW or not _is_row(code):
+                    self._watchers[0].on_reply(code, data[at + 5 : following])
+            if head & SWALLOW:
+                out = out if out is not None else []
+                out.append(data[start:at])
+                start = following if following < end else end
+                self._gap_swallowed = True
+            elif following > end:
+                self._gap_swallowed = False
+            if head & _ENDS[code]:
+                self._pop()
+                head = expected[0] if expected else 0
+            at = following
+        if at > end:
+            self._gap = at - end
+        elif at < end:
+            self._keep(data, at, end)
+        if out is None:
+            return data if start == 0 and at >= end else data[start:at]
+        out.append(data[start : min(at, end)])
+        return b"".join(out)
+
+    def _keep(self, data: bytes, at: int, end: int) -> None:
+        """Keep the beginning of a message until there is enough of it to go on."""
+        self._pieces.append(data[at:])
+        self._pieces_size = end - at
+        self._wanted = _length_at(data, at + 1)[0] + 1 if end - at >= 5 else 5
+
+    def _pop(self) -> None:
+        """The head is answered; markers that have lost their meaning go with it."""
+        expected = self._expected
+        if expected.popleft() & WATCH:
+            self._watchers.popleft()
+        while expected and expected[0] & COPY_END:
+            expected.popleft()
+
+    def _look(self, code: int, data: bytes, at: int, following: int, head: int) -> bytes | None:
+        """A message that changes what is expected; returns what is forwarded in its place, if anything is."""
+        instead = None
+        if code == Backend.READY_FOR_QUERY:
+            self._on_ready(data[at + 5], data[at + 5 : following], head)
+            return None
+        if head & WATCH:
+            instead = self._watchers[0].on_reply(code, data[at + 5 : following])
+        if code == Backend.ERROR_RESPONSE:
+            self.listener.on_error(data[at:following], head)
+            self._on_error(head)
+        else:
+            self._on_copy_in()
+        return instead
+
+    def _on_ready(self, status: int, body: bytes, head: int) -> None:
+        self.status = status
+        self.copy_in = False
+        if head & _ENDS_BATCH:
+            if head & WATCH:
+                self._watchers[0].on_reply(Backend.READY_FOR_QUERY, body)
+            self._pop()
+        else:  # the answer to a Sync that was sent while a COPY may or may not have failed
+            self.uncertain = True
+        self.ready = not self._expected
+
+    def _on_error(self, head: int) -> None:
+        """An error ends a simple query by itself; in an extended batch the server skips to the next Sync."""
+        self.copy_in = False
+        if not head or head & (QUERY | FUNCTION | SYNC):
+            return
+        expected = self._expected
+        while expected:
+            if expected[0] & SYNC:
+                return
+            if expected.popleft() & WATCH:
+                self._watchers.popleft().on_skipped()
+        self._skipping = True
+
+    def _on_copy_in(self) -> None:
+        """COPY FROM STDIN begins: Syncs that are already on their way will be ignored by the server (rule 17)."""
+        expected = self._expected
+        kept = [expected.popleft()]
+        watched = kept[0] // WATCH & 1
+        ended = False
+        while expected and not ended:
+            kind = expected.popleft()
+            if kind & COPY_END:
+                ended = True
+            elif kind & SYNC:
+                if kind & WATCH:
+                    del self._watchers[watched]
+            else:
+                kept.append(kind)
+                watched += kind // WATCH & 1
+        self.copy_in = not ended
+        expected.extendleft(reversed(kept))
+
+
+def _is_row(code: int) -> bool:
+    return code in (Backend.DATA_ROW, Backend.COPY_DATA)

@@ -1,0 +1,143 @@
+"""Fixtures for tests against a real PostgreSQL and a real proxy process; each xdist worker has its own of both.
+
+All are session-wide and started when first asked for. A failing test shows what the proxies wrote meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+
+from helios_trio.embedded import BlockingCluster, start_blocking
+from helios_trio.testing.running import ProxyProcess, running_proxy
+
+_PROXIES = pytest.StashKey[list[ProxyProcess]]()
+_MARKS = pytest.StashKey[dict[int, int]]()
+
+MODES = {
+    "session": 'mode = "session"',
+    "pristine": 'mode = "session"\nreuse = "pristine"',
+    "transaction": 'mode = "transaction"',
+    "statement": 'mode = "statement"',
+}
+CONFIG = """
+[auth]
+method = "trust"
+[control]
+user = "postgres"
+[[backends.pools]]
+name = "primary"
+host = "{host}"
+port = {port}
+[pool]
+{mode}
+max_connections = 10
+queue_timeout = "5s"
+[[pool.rules]]
+database = "one_connection"
+max_connections = 1
+"""
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[BlockingCluster]:
+    """A primary without standbys."""
+    found = start_blocking(standbys=0, settings={"wal_level": "logical", "max_connections": "150"})
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="session")
+def direct_address(cluster: BlockingCluster) -> tuple[str, int]:
+    """Host and port of PostgreSQL itself."""
+    primary = cluster.cluster.primary
+    return primary.host, primary.port
+
+
+@pytest.fixture(scope="session")
+def direct_dsn(direct_address: tuple[str, int]) -> str:
+    """A libpq connection string to PostgreSQL itself, as superuser."""
+    return f"host={direct_address[0]} port={direct_address[1]} user=postgres dbname=postgres"
+
+
+@pytest.fixture(scope="session")
+def create_database(direct_dsn: str) -> Iterator[Callable[[str, str], psycopg.Connection]]:
+    """Make a database of this name with these objects; returns an autocommit connection to it, closed at the end."""
+    with ExitStack() as stack:
+
+        def create(name: str, objects: str) -> psycopg.Connection:
+            with psycopg.connect(direct_dsn, autocommit=True) as maintenance:
+                maintenance.execute(f"create database {name}")
+            made = psycopg.connect(direct_dsn, dbname=name, autocommit=True, options="-c lock_timeout=5s")
+            stack.enter_context(made)
+            made.execute(objects)
+            return made
+
+        yield create
+
+
+@pytest.fixture(scope="session")
+def proxy_for(
+    pytestconfig: pytest.Config, direct_address: tuple[str, int]
+) -> Iterator[Callable[[str], ProxyProcess]]:
+    """The proxy in a mode (a key of `MODES`), started when first asked for."""
+    running: dict[str, ProxyProcess] = {}
+    with ExitStack() as stack:
+
+        def get(mode: str) -> ProxyProcess:
+            if mode not in running:
+                host, port = direct_address
+                config = CONFIG.format(host=host, port=port, mode=MODES[mode])
+                running[mode] = stack.enter_context(running_proxy(config))
+                pytestconfig.stash.setdefault(_PROXIES, []).append(running[mode])
+            return running[mode]
+
+        yield get
+
+
+@pytest.fixture(scope="session")
+def proxy_session(proxy_for: Callable[[str], ProxyProcess]) -> ProxyProcess:
+    """Session mode, connections reset and used again."""
+    return proxy_for("session")
+
+
+@pytest.fixture(scope="session")
+def proxy_pristine(proxy_for: Callable[[str], ProxyProcess]) -> ProxyProcess:
+    """Session mode, no connection used twice."""
+    return proxy_for("pristine")
+
+
+@pytest.fixture(scope="session")
+def proxy_transaction(proxy_for: Callable[[str], ProxyProcess]) -> ProxyProcess:
+    """Transaction mode."""
+    return proxy_for("transaction")
+
+
+@pytest.fixture(scope="session")
+def proxy_statement(proxy_for: Callable[[str], ProxyProcess]) -> ProxyProcess:
+    """Statement mode."""
+    return proxy_for("statement")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Remember how far each proxy's output had come."""
+    proxies = item.config.stash.get(_PROXIES, [])
+    item.stash[_MARKS] = {proxy.pid: proxy.log_size() for proxy in proxies}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add to a failure what the proxies wrote during the test."""
+    report = yield
+    if report.failed:
+        for proxy in item.config.stash.get(_PROXIES, []):
+            said = proxy.log_since(item.stash.get(_MARKS, {}).get(proxy.pid, 0))
+            if said or not proxy.running:
+                state = "" if proxy.running else f" (ended with {proxy.process.returncode})"
+                report.sections.append((f"proxy {proxy.pid}{state}", said))
+    return report

@@ -1,0 +1,86 @@
+"""Rule 1: every exchange of the corpus gives, through the proxy, the same messages as PostgreSQL itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import psycopg
+import pytest
+
+from exchanges import EVERY_MODE, EXCHANGES, Exchange
+from helios_trio.testing.player import Address, play
+from helios_trio.testing.running import ProxyProcess
+from helios_trio.testing.transcript import Event, Transcript, first_difference
+
+DATABASE = "corpus"
+CASES = [
+    pytest.param(exchange, mode, id=f"{exchange.name}-{mode}") for exchange in EXCHANGES for mode in exchange.modes
+]
+
+
+@attrs.define
+class Theatre:
+    """Where exchanges are played, and what PostgreSQL itself answered, played once per exchange."""
+
+    direct: Address
+    database: psycopg.Connection
+    known: dict[str, Transcript] = attrs.field(factory=dict)
+
+    async def play(self, exchange: Exchange, address: Address) -> Transcript:
+        """Play it against this address, between its set-up and its clean-up."""
+        parameters = {"user": "postgres", "database": DATABASE, **exchange.script.parameters}
+        script = attrs.evolve(exchange.script, parameters=parameters)
+        self._run(exchange.setup)
+        try:
+            return await play(script, address, observed=self.direct)
+        finally:
+            self._run(exchange.cleanup)
+
+    async def expected(self, exchange: Exchange) -> Transcript:
+        """What PostgreSQL answers."""
+        if exchange.name not in self.known:
+            self.known[exchange.name] = await self.play(exchange, self.direct)
+        return self.known[exchange.name]
+
+    def _run(self, sql: str) -> None:
+        if sql:
+            self.database.execute(sql)
+
+
+@pytest.fixture(scope="session")
+def theatre(direct_address: Address, create_database: Callable[[str, str], psycopg.Connection]) -> Theatre:
+    """The corpus' database, with its objects."""
+    objects = Path(__file__).with_name("schema.sql").read_text()
+    return Theatre(direct_address, create_database(DATABASE, objects))
+
+
+def comparable(transcript: Transcript, exchange: Exchange, mode: str) -> dict[str, list[Event]]:
+    """The events as they may be compared in this mode."""
+    return transcript.comparable(exchange.mask_columns, mode in exchange.loose_notifications)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(("exchange", "mode"), CASES)
+async def test_exchange(
+    exchange: Exchange, mode: str, theatre: Theatre, proxy_for: Callable[[str], ProxyProcess]
+) -> None:
+    """Rule 1: message by message the same as direct."""
+    proxy = proxy_for(mode)
+    expected = await theatre.expected(exchange)
+    assert expected.problem is None, f"the exchange does not work with PostgreSQL itself: {expected.problem}"
+    found = await theatre.play(exchange, (proxy.host, proxy.port))
+    difference = first_difference(comparable(expected, exchange, mode), comparable(found, exchange, mode))
+    assert difference is None, f"{difference}\n{found.problem or ''}"
+    assert found.problem is None
+
+
+def test_corpus_is_large_and_well_formed() -> None:
+    """At least 150 exchanges, each with a name of its own, modes that exist, and a reason where only session mode is right."""
+    names = [exchange.name for exchange in EXCHANGES]
+    assert len(names) >= 150
+    assert len(set(names)) == len(names)
+    for exchange in EXCHANGES:
+        assert set(exchange.modes) <= set(EVERY_MODE), exchange.name
+        assert "transaction" in exchange.modes or exchange.why, f"{exchange.name} needs a reason"

@@ -1,0 +1,344 @@
+"""Nothing of one client's session reaches another's, though both used the same server connection.
+
+The database `one_connection` has a pool of one connection in every proxy, so that the second client gets the first
+one's. Measure is what a fresh direct session says to the same question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from attrs import frozen
+
+from helios_trio.testing.running import ProxyProcess
+
+pytestmark = pytest.mark.cluster
+
+DATABASE = "one_connection"
+MODES = ("transaction", "session", "pristine")
+OBJECTS = """
+create table kept (id int);
+create sequence numbers;
+create role somebody;
+grant somebody to postgres;
+create function sets_inside() returns void language plpgsql as
+    $$ begin perform set_config('work_mem', '3MB', false); perform set_config('app.inside', 'x', false); end $$;
+create function makes_temp() returns void language plpgsql as
+    $$ begin execute 'create temp table made_inside as select 1 as a'; end $$;
+create function locks_inside() returns void language plpgsql as $$ begin perform pg_advisory_lock(90002); end $$;
+create function sets_own() returns text language sql set work_mem = '2MB' as $$ select current_setting('work_mem') $$;
+"""
+
+
+@frozen
+class Leak:
+    """What one client does, and the question whose answer another client must get as if it were alone.
+
+    `pins` says that the first client keeps the server connection for itself while it is there, so that the other one
+    can only come after it.
+    """
+
+    name: str
+    does: tuple[str, ...]
+    asks: str
+    pins: bool = False
+
+
+LEAKS = (
+    Leak("setting", ("set work_mem = '7MB'",), "show work_mem"),
+    Leak("reported_setting", ("set datestyle = 'German'",), "show datestyle"),
+    Leak("application_name", ("set application_name = 'somebody else'",), "show application_name"),
+    Leak("search_path", ("set search_path = pg_catalog",), "show search_path"),
+    Leak("time_zone", ("set time zone 'Asia/Tokyo'",), "show timezone"),
+    Leak("client_encoding", ("set client_encoding = 'LATIN1'",), "show client_encoding"),
+    Leak("statement_timeout", ("set statement_timeout = '1h'",), "show statement_timeout"),
+    Leak("session_characteristics",
+         ("set session characteristics as transaction isolation level serializable read only",),
+         "select current_setting('transaction_isolation'), current_setting('transaction_read_only')"),
+    Leak("set_config", ("select set_config('work_mem', '6MB', false)",), "show work_mem"),
+    Leak("update_of_pg_settings", ("update pg_settings set setting = '6MB' where name = 'work_mem'",), "show work_mem"),
+    Leak("setting_in_committed_block", ("begin; set work_mem = '5MB'; commit",), "show work_mem"),
+    Leak("setting_in_rolled_back_block", ("begin; set work_mem = '5MB'; rollback",), "show work_mem"),
+    Leak("setting_kept_after_savepoint", ("begin; savepoint s; set work_mem = '5MB'; release s; commit",), "show work_mem"),
+    Leak("setting_before_failed_string", ("set work_mem = '4MB'", "set work_mem = '9MB'; select 1/0"), "show work_mem"),
+    Leak("set_local", ("begin; set local work_mem = '5MB'; commit",), "show work_mem"),
+    Leak("set_local_over_set", ("begin; set work_mem = '4MB'; set local work_mem = '5MB'; commit",), "show work_mem"),
+    Leak("placeholder", ("set app.tenant_id = '42'",), "show app.tenant_id"),
+    Leak("placeholder_reset", ("set app.tenant_id = '42'", "reset app.tenant_id"), "show app.tenant_id"),
+    Leak("placeholder_rolled_back", ("begin; set app.tenant_id = '42'; rollback",), "show app.tenant_id"),
+    Leak("placeholder_local", ("begin; set local app.tenant_id = '42'; commit",), "show app.tenant_id"),
+    Leak("placeholder_by_set_config", ("select set_config('app.tenant_id', '42', false)",),
+         "select current_setting('app.tenant_id', true)"),
+    Leak("role", ("set role somebody",), "select current_user"),
+    Leak("role_in_block", ("begin; set role somebody; commit",), "select current_user"),
+    Leak("session_authorization", ("set session authorization somebody",), "select session_user, current_user"),
+    Leak("set_inside_function", ("select sets_inside()",), "show work_mem"),
+    Leak("placeholder_inside_function", ("select sets_inside()",), "show app.inside"),
+    Leak("set_inside_do", ("do $$ begin perform set_config('work_mem', '3MB', false); end $$",), "show work_mem"),
+    Leak("set_executed_inside_do", ("do $$ begin execute 'set app.done = ''x'''; end $$",), "show app.done"),
+    Leak("function_with_own_setting", ("select sets_own()",), "show work_mem"),
+    Leak("temp_table", ("create temp table mine (a int)",), "select * from mine", pins=True),
+    Leak("temp_table_shadowing", ("create temp table kept as select 7 as id",), "select count(*) from kept", pins=True),
+    Leak("temp_table_inside_function", ("select makes_temp()",), "select * from made_inside", pins=True),
+    Leak("temp_table_by_schema", ("create table pg_temp.mine (a int)",), "select * from pg_temp.mine", pins=True),
+    Leak("temp_table_dropped", ("create temp table mine (a int)", "drop table mine"), "select * from mine"),
+    Leak("temp_function", ("create function pg_temp.f() returns int language sql return 1",), "select pg_temp.f()", pins=True),
+    Leak("sql_prepared", ("prepare mine as select 1",), "execute mine", pins=True),
+    Leak("held_cursor", ("declare mine cursor with hold for select 1",), "fetch mine", pins=True),
+    Leak("cursor_list", ("declare mine cursor with hold for select 1",), "select count(*) from pg_cursors", pins=True),
+    Leak("advisory_lock", ("select pg_advisory_lock(90001)",),
+         "select count(*) from pg_locks where locktype = 'advisory'", pins=True),
+    Leak("advisory_lock_twice", ("select pg_advisory_lock(90001), pg_advisory_lock(90001)", "select pg_advisory_unlock(90001)"),
+         "select count(*) from pg_locks where locktype = 'advisory'", pins=True),
+    Leak("advisory_lock_inside_function", ("select locks_inside()",),
+         "select count(*) from pg_locks where locktype = 'advisory'", pins=True),
+    Leak("advisory_lock_in_rolled_back_block", ("begin; select pg_advisory_lock(90003); rollback",),
+         "select count(*) from pg_locks where locktype = 'advisory'", pins=True),
+    Leak("currval", ("select nextval('numbers')",), "select currval('numbers')"),
+    Leak("lastval", ("select nextval('numbers')",), "select lastval()"),
+    Leak("listening", ("listen leaked",), "select count(*) from pg_listening_channels()"),
+    Leak("open_block", ("begin; insert into kept values (1)",), "select count(*) from kept", pins=True),
+    Leak("failed_block", ("begin; select 1/0",), "select 1", pins=True),
+    Leak("read_only_block", ("begin read only",), "show transaction_read_only", pins=True),
+    Leak("locked_table", ("begin; lock table kept",), "select count(*) from kept", pins=True),
+    Leak("default_tablespace", ("set default_tablespace = 'pg_default'",), "show default_tablespace"),
+    Leak("replication_role", ("set session_replication_role = replica",), "show session_replication_role"),
+    Leak("row_security", ("set row_security = off",), "show row_security"),
+    Leak("plan_cache_mode", ("set plan_cache_mode = force_generic_plan",), "show plan_cache_mode"),
+)
+WITHOUT_PIN = [leak for leak in LEAKS if not leak.pins]
+
+
+@pytest.fixture(scope="session")
+def database(create_database: Callable[[str, str], psycopg.Connection]) -> psycopg.Connection:
+    """The database whose pools have one connection."""
+    return create_database(DATABASE, OBJECTS)
+
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture
+def connect(
+    request: pytest.FixtureRequest, database: psycopg.Connection, proxy_for: Callable[[str], ProxyProcess]
+) -> Connect:
+    """Opens a client of the proxy in the test's mode: autocommit, simple protocol."""
+    proxy = proxy_for(request.node.callspec.params.get("mode", "transaction"))
+    return lambda **settings: client(proxy.dsn(database=DATABASE), **settings)
+
+
+@contextmanager
+def client(dsn: str, **settings: str) -> Iterator[psycopg.Connection[Any]]:
+    """A client with these start-up settings, closed at the end."""
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    made = psycopg.connect(
+        dsn, autocommit=True, cursor_factory=psycopg.ClientCursor, options=options, connect_timeout=10
+    )
+    with made:
+        yield made
+
+
+def answer(connection: psycopg.Connection[Any], question: str) -> Any:
+    """The rows, or the SQLSTATE and message of the error."""
+    try:
+        return connection.execute(question).fetchall()
+    except psycopg.Error as error:
+        return error.sqlstate, error.diag.message_primary
+
+
+def do(connection: psycopg.Connection[Any], statements: tuple[str, ...]) -> None:
+    """Run all; some of them fail on purpose."""
+    for statement in statements:
+        try:
+            connection.execute(statement)
+        except psycopg.errors.DivisionByZero:
+            continue
+
+
+def fresh_answer(database: psycopg.Connection, question: str) -> Any:
+    """What a fresh direct session says."""
+    with client(database.info.dsn, options="") as fresh:
+        return answer(fresh, question)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: leak.name)
+def test_next_client_starts_fresh(leak: Leak, mode: str, connect: Connect, database: psycopg.Connection) -> None:
+    """Rules 6 to 15: what a client left behind is gone for the next one on the same server connection."""
+    expected = fresh_answer(database, leak.asks)
+    with connect() as first:
+        do(first, leak.does)
+    with connect() as second:
+        assert answer(second, leak.asks) == expected
+
+
+@pytest.mark.parametrize("leak", WITHOUT_PIN, ids=lambda leak: leak.name)
+def test_client_beside_sees_nothing(leak: Leak, connect: Connect, database: psycopg.Connection) -> None:
+    """Rules 6 to 8: while both are there and take turns on one connection, each has only its own state."""
+    expected = fresh_answer(database, leak.asks)
+    with client(database.info.dsn) as alone:
+        do(alone, leak.does)
+        own = answer(alone, leak.asks)
+    with connect() as first, connect() as second:
+        assert answer(second, leak.asks) == expected
+        do(first, leak.does)
+        assert answer(second, leak.asks) == expected
+        if leak.name not in ("currval", "lastval", "listening"):
+            assert answer(first, leak.asks) == own
+        assert answer(second, leak.asks) == expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_vanished_client_leaves_nothing(mode: str, connect: Connect) -> None:
+    """A client that goes without Terminate inside a transaction: rolled back, and the connection is clean."""
+    with connect() as first:
+        first.execute("begin; insert into kept values (1); set local work_mem = '9MB'; set role somebody")
+        with open(first.fileno(), "rb", closefd=False):
+            first.pgconn.finish()
+    with connect() as second:
+        assert answer(second, "select count(*) from kept") == [(0,)]
+        assert answer(second, "select current_user, current_setting('transaction_read_only')") == [("postgres", "off")]
+
+
+def test_clients_with_different_settings_alternate(connect: Connect) -> None:
+    """Rule 6: settings are changed back and forth on one server connection as often as clients take turns."""
+    with connect(application_name="one") as one, connect(application_name="two", work_mem="2MB") as two:
+        one.execute("set work_mem = '1MB'; set app.tenant_id = 'first'")
+        two.execute("set datestyle = 'German'")
+        for turn in range(60):
+            assert answer(one, "select current_setting('work_mem'), current_setting('app.tenant_id'), "
+                               "current_setting('application_name'), current_setting('datestyle')") == [
+                ("1MB", "first", "one", "ISO, MDY")
+            ]
+            assert answer(two, "select current_setting('work_mem'), current_setting('application_name'), "
+                               "current_setting('datestyle')") == [("2MB", "two", "German, MDY")]
+            if turn % 10 == 0:
+                assert answer(two, "show app.tenant_id")[0] == "42704"
+
+
+def test_pipelined_clients_with_different_settings(connect: Connect) -> None:
+    """Rules 2 and 6: the same with the extended protocol and pipelines, where settings join the client's request."""
+    with connect(work_mem="1MB") as one, connect(work_mem="2MB") as two:
+        for _ in range(20):
+            for session, expected in ((one, "1MB"), (two, "2MB")):
+                with session.pipeline():
+                    cursors = [session.cursor() for _ in range(3)]
+                    raw = [psycopg.RawCursor(session) for _ in cursors]
+                    for cursor in raw:
+                        cursor.execute("select current_setting('work_mem'), $1::int", (1,))
+                    assert [cursor.fetchall() for cursor in raw] == [[(expected, 1)]] * 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_reset_returns_to_own_start_up_value(mode: str, connect: Connect) -> None:
+    """Rule 6: RESET gives the client's own start-up value, not the previous client's and not the server's."""
+    with connect(work_mem="3MB", application_name="first") as first:
+        first.execute("set work_mem = '9MB'")
+    with connect(work_mem="5MB", application_name="second") as second:
+        second.execute("set work_mem = '8MB'; set application_name = 'changed'")
+        second.execute("reset work_mem")
+        second.execute("reset application_name")
+        assert answer(second, "show work_mem") == [("5MB",)]
+        assert answer(second, "show application_name") == [("second",)]
+        second.execute("set work_mem = '8MB'")
+        second.execute("discard all")
+        assert answer(second, "show work_mem") == [("5MB",)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_protocol_statement_of_other_client_is_unknown(mode: str, connect: Connect) -> None:
+    """Rule 9: prepared statements of the protocol belong to one client, whatever their names."""
+    with connect() as first:
+        first.pgconn.prepare(b"shared", b"select 'first'")
+    with connect() as second:
+        result = second.pgconn.exec_prepared(b"shared", [])
+        assert result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"26000"
+        second.pgconn.prepare(b"shared", b"select 'second'")
+        assert second.pgconn.exec_prepared(b"shared", []).get_value(0, 0) == b"second"
+
+
+def test_same_statement_name_in_two_clients(connect: Connect) -> None:
+    """Rule 9: the same name means each client's own text while they take turns."""
+    with connect() as one, connect() as two:
+        one.pgconn.prepare(b"same", b"select 'one', $1::int")
+        two.pgconn.prepare(b"same", b"select 'two', $1::text")
+        for _ in range(10):
+            assert one.pgconn.exec_prepared(b"same", [b"1"]).get_value(0, 0) == b"one"
+            assert two.pgconn.exec_prepared(b"same", [b"x"]).get_value(0, 0) == b"two"
+        two.execute("deallocate all")
+        assert one.pgconn.exec_prepared(b"same", [b"1"]).get_value(0, 0) == b"one"
+        assert two.pgconn.exec_prepared(b"same", [b"x"]).error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"26000"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_unnamed_statement_of_other_client_is_unknown(mode: str, connect: Connect) -> None:
+    """Rule 9: so does the unnamed statement."""
+    with connect() as first:
+        first.pgconn.prepare(b"", b"select 'first'")
+    with connect() as second:
+        result = second.pgconn.exec_prepared(b"", [])
+        assert result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"26000"
+
+
+def test_notifications_reach_only_listeners(connect: Connect) -> None:
+    """Rule 13: a client hears the channels it listens to, not those of its neighbours on the same connection."""
+    with connect() as one, connect() as two:
+        one.execute("listen only_one")
+        two.execute("listen only_two")
+        with connect() as speaker:
+            speaker.execute("notify only_one, 'for one'")
+            speaker.execute("notify only_two, 'for two'")
+            speaker.execute("notify only_one, 'end'")
+            speaker.execute("notify only_two, 'end'")
+        heard = {
+            name: [(notify.channel, notify.payload) for notify in session.notifies(timeout=10, stop_after=2)]
+            for name, session in (("one", one), ("two", two))
+        }
+    assert heard == {
+        "one": [("only_one", "for one"), ("only_one", "end")],
+        "two": [("only_two", "for two"), ("only_two", "end")],
+    }
+
+
+def test_pin_ends_with_its_cause(connect: Connect) -> None:
+    """Rule 15: once the temp table is dropped, the lock given back and the statement deallocated, others get through."""
+    with connect() as one, connect() as two:
+        one.execute("create temp table mine (a int)")
+        one.execute("drop table mine")
+        assert answer(two, "select 1") == [(1,)]
+        one.execute("select pg_advisory_lock(90010)")
+        one.execute("select pg_advisory_unlock(90010)")
+        assert answer(two, "select 2") == [(2,)]
+        one.execute("prepare mine as select 1")
+        one.execute("deallocate mine")
+        assert answer(two, "select 3") == [(3,)]
+        one.execute("declare mine cursor with hold for select 1")
+        one.execute("close mine")
+        assert answer(two, "select 4") == [(4,)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_random_seed_does_not_leak(mode: str, connect: Connect, database: psycopg.Connection) -> None:
+    """Rule 15: random() of the next client does not go on from the seed of the one before."""
+    with client(database.info.dsn) as alone:
+        alone.execute("select setseed(0.42)")
+        predicted = answer(alone, "select random()")
+    with connect() as first:
+        first.execute("select setseed(0.42)")
+    with connect() as second:
+        assert answer(second, "select random()") != predicted
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_abandoned_copy_leaves_nothing(mode: str, connect: Connect) -> None:
+    """A client that vanishes during COPY FROM STDIN: no row stays and the next client is served."""
+    with connect() as first:
+        first.pgconn.exec_(b"copy kept from stdin")
+        first.pgconn.put_copy_data(b"1\n2\n")
+        first.pgconn.finish()
+    with connect() as second:
+        assert answer(second, "select count(*) from kept") == [(0,)]
