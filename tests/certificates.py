@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority of their own, and what it signs, as PEM files in a temporary folder."""
+"""Certificates for tests: an authority of their own, and what it signs, as PEM files in a folder."""
 
 from __future__ import annotations
 

@@ -85,12 +85,12 @@ def create_database(direct_dsn: str) -> Iterator[Callable[[str, str], psycopg.Co
 def proxy_for(
     pytestconfig: pytest.Config, direct_address: tuple[str, int]
 ) -> Iterator[Callable[[str], ProxyProcess]]:
-    """The proxy in a mode (a key of `MODES`), started when first asked for."""
+    """The proxy in a mode (a key of `MODES`), started when first asked for, and again if it has died."""
     running: dict[str, ProxyProcess] = {}
     with ExitStack() as stack:
 
         def get(mode: str) -> ProxyProcess:
-            if mode not in running:
+            if mode not in running or not running[mode].running:
                 host, port = direct_address
                 config = CONFIG.format(host=host, port=port, mode=MODES[mode])
                 running[mode] = stack.enter_context(running_proxy(config))
@@ -137,7 +137,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.failed:
         for proxy in item.config.stash.get(_PROXIES, []):
             said = proxy.log_since(item.stash.get(_MARKS, {}).get(proxy.pid, 0))
-            if said or not proxy.running:
+            if said:
                 state = "" if proxy.running else f" (ended with {proxy.process.returncode})"
                 report.sections.append((f"proxy {proxy.pid}{state}", said))
     return report

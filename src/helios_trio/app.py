@@ -36,9 +36,11 @@ from helios_trio.proxy.auth_rules import AuthRules
 from helios_trio.proxy.auth_secrets import SecretChain, SecretSource
 from helios_trio.proxy.authentication import AuthenticationSettings
 from helios_trio.proxy.cancels import CancelRegistry
+from helios_trio.proxy.hub import Hubs
 from helios_trio.proxy.login import Login
-from helios_trio.proxy.serving import Proxy, ProxyLimits
+from helios_trio.proxy.serving import Proxy, ProxyLimits, shared_pid
 from helios_trio.proxy.userlist import AuthFile
+from helios_trio.proxy.watchdog import Watchdog
 from helios_trio.sql.cache import FactsCache
 
 _log = structlog.get_logger(__name__)
@@ -165,6 +167,7 @@ async def _run(
     pools = Pools(readiness, connect_timeout=config.timeouts.server_connect, keepalive=keepalive_of(config))
     cancels = CancelRegistry(canceller(tls))
     facts = FactsCache()
+    hubs = Hubs(pools.open_listener, readiness, virtual_pids(pools))
     proxy = Proxy(
         readiness=readiness,
         pools=pools,
@@ -172,6 +175,7 @@ async def _run(
         tls=client_tls(config),
         authenticate=authenticator(config),
         cancels=cancels,
+        hubs=hubs,
         facts_of=facts.facts,
         limits=limits_of(config),
     )
@@ -182,6 +186,7 @@ async def _run(
     )
     async with trio.open_nursery() as core:
         core.start_soon(readiness.run)
+        core.start_soon(Watchdog(proxy, cancels, config.timeouts).run)
         await core.start(pools.run)
         async with trio.open_nursery() as clients:
             async with trio.open_nursery() as accepting:
@@ -313,6 +318,16 @@ def server_tls(config: Config, backends: list[Backend]) -> dict[str, ServerTLS]:
         for each in config.backends.pools
     }
     return {each.name: found.get(each.name) or ServerTLS() for each in backends}
+
+
+def virtual_pids(pools: Pools) -> Callable[[int], int]:
+    """Server pid -> the pid that the client it works for was told (rule 4)."""
+
+    def virtual_pid(pid: int) -> int:
+        found = pools.session_of(pid)
+        return pid if found is None else shared_pid(found)
+
+    return virtual_pid
 
 
 def canceller(tls: dict[str, ServerTLS]) -> Callable[[BackendConnection], Any]:

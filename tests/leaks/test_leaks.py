@@ -6,6 +6,8 @@ one's. Measure is what a fresh direct session says to the same question.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -127,7 +129,8 @@ def connect(
     request: pytest.FixtureRequest, database: psycopg.Connection, proxy_for: Callable[[str], ProxyProcess]
 ) -> Connect:
     """Opens a client of the proxy in the test's mode: autocommit, simple protocol."""
-    proxy = proxy_for(request.node.callspec.params.get("mode", "transaction"))
+    mode = request.getfixturevalue("mode") if "mode" in request.fixturenames else "transaction"
+    proxy = proxy_for(mode)
     return lambda **settings: client(proxy.dsn(database=DATABASE), **settings)
 
 
@@ -138,8 +141,10 @@ def client(dsn: str, **settings: str) -> Iterator[psycopg.Connection[Any]]:
     made = psycopg.connect(
         dsn, autocommit=True, cursor_factory=psycopg.ClientCursor, options=options, connect_timeout=10
     )
-    with made:
+    try:
         yield made
+    finally:
+        made.close()
 
 
 def answer(connection: psycopg.Connection[Any], question: str) -> Any:
@@ -161,7 +166,7 @@ def do(connection: psycopg.Connection[Any], statements: tuple[str, ...]) -> None
 
 def fresh_answer(database: psycopg.Connection, question: str) -> Any:
     """What a fresh direct session says."""
-    with client(database.info.dsn, options="") as fresh:
+    with client(database.info.dsn) as fresh:
         return answer(fresh, question)
 
 
@@ -197,8 +202,8 @@ def test_vanished_client_leaves_nothing(mode: str, connect: Connect) -> None:
     """A client that goes without Terminate inside a transaction: rolled back, and the connection is clean."""
     with connect() as first:
         first.execute("begin; insert into kept values (1); set local work_mem = '9MB'; set role somebody")
-        with open(first.fileno(), "rb", closefd=False):
-            first.pgconn.finish()
+        with socket.socket(fileno=os.dup(first.fileno())) as same:
+            same.shutdown(socket.SHUT_RDWR)
     with connect() as second:
         assert answer(second, "select count(*) from kept") == [(0,)]
         assert answer(second, "select current_user, current_setting('transaction_read_only')") == [("postgres", "off")]
@@ -215,7 +220,7 @@ def test_clients_with_different_settings_alternate(connect: Connect) -> None:
                 ("1MB", "first", "one", "ISO, MDY")
             ]
             assert answer(two, "select current_setting('work_mem'), current_setting('application_name'), "
-                               "current_setting('datestyle')") == [("2MB", "two", "German, MDY")]
+                               "current_setting('datestyle')") == [("2MB", "two", "German, DMY")]
             if turn % 10 == 0:
                 assert answer(two, "show app.tenant_id")[0] == "42704"
 
@@ -226,11 +231,10 @@ def test_pipelined_clients_with_different_settings(connect: Connect) -> None:
         for _ in range(20):
             for session, expected in ((one, "1MB"), (two, "2MB")):
                 with session.pipeline():
-                    cursors = [session.cursor() for _ in range(3)]
-                    raw = [psycopg.RawCursor(session) for _ in cursors]
-                    for cursor in raw:
+                    cursors = [psycopg.RawCursor(session) for _ in range(3)]
+                    for cursor in cursors:
                         cursor.execute("select current_setting('work_mem'), $1::int", (1,))
-                    assert [cursor.fetchall() for cursor in raw] == [[(expected, 1)]] * 3
+                    assert [cursor.fetchall() for cursor in cursors] == [[(expected, 1)]] * 3
 
 
 @pytest.mark.parametrize("mode", MODES)

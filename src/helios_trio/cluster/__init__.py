@@ -1,0 +1,1 @@
+"""The servers behind the proxy: which there are, how they are, who takes writes."""

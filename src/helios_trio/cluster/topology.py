@@ -1,57 +1,168 @@
-"""Which servers there are and which of them takes writes.
+"""Which servers there are, what is known of each, and which of them takes writes. Pure: time is an argument.
 
-Used by: proxy.serving through `Topology.destination`, admin (shows it), app (makes it, runs `watch`).
+A server is what the configuration says it is; only one whose role is `auto` is what it says itself. What is known
+stays known while a server does not answer: a primary that is down is still the place for writes, and clients wait
+for it.
+
+Used by: cluster.prober (tells what it saw), app (asks for the writer), admin (shows it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
+from helios_trio.cluster.observation import Observation
 from helios_trio.pipeline.backend import Backend
+
+#: Probes without an answer after which a server counts as down. One that refuses or hangs up does so at once.
+TIMEOUTS_TOLERATED: Final = 3
+
+
+class NodeRole(StrEnum):
+    """What a server is in its cluster."""
+
+    PRIMARY = "primary"
+    STANDBY = "standby"
+    UNKNOWN = "unknown"
+
+
+_CONFIGURED: Final = {
+    "active": NodeRole.PRIMARY,
+    "standby": NodeRole.STANDBY,
+    "replica": NodeRole.STANDBY,
+    "auto": NodeRole.UNKNOWN,
+}
 
 
 @define
 class NodeState:
-    """What is known of one server. Times on Trio's clock (seconds)."""
+    """What is known of one server."""
 
     backend: Backend
-    #: "primary", "standby" or "unknown"
-    role: str = "unknown"
+    role: NodeRole = NodeRole.UNKNOWN
+    #: None: not asked yet
     healthy: bool | None = None
+    #: why it is not healthy, or not what the configuration says; empty when all is well
     reason: str = ""
-    #: bytes of WAL it has to its name, and seconds it is behind (standbys)
-    lsn: str = ""
-    lag_seconds: float | None = None
-    timeline: int | None = None
-    server_version: str = ""
+    #: what it said when it last answered
+    observed: Observation | None = None
+    #: when it was last asked, on Trio's clock (seconds)
     checked_at: float | None = None
+    #: probes without an answer since the last one with
+    timeouts: int = 0
+
+    @property
+    def writable(self) -> bool:
+        """Whether writes sent to it may succeed; True while nobody has looked."""
+        return self.role is NodeRole.PRIMARY and not (self.observed and self.observed.in_recovery)
+
+    @property
+    def timeline(self) -> int | None:
+        """The timeline it is on, if it said so."""
+        return self.observed.timeline if self.observed else None
+
+    @property
+    def system_identifier(self) -> str | None:
+        """Equal for servers that hold copies of the same data; None if it has not said so."""
+        return self.observed.system_identifier if self.observed else None
+
+    @property
+    def _rank(self) -> tuple[bool, bool, int]:
+        """Preference among servers that hold different data, or whose data nobody has seen."""
+        return self.backend.role == "active", self.observed is not None, self.backend.priority
+
+    @property
+    def _rank_in_system(self) -> tuple[int, bool, int]:
+        """Preference among copies of the same data: an older timeline never gets a write (rule 25)."""
+        return self.timeline or 0, self.healthy is True, self.backend.priority
 
 
 @define
 class Topology:
-    """All servers, in the order of the configuration."""
+    """All servers by name, in the order of the configuration."""
 
     nodes: dict[str, NodeState] = field(factory=dict)
 
     @classmethod
     def of(cls, backends: Iterable[Backend]) -> Topology:
         """Nothing is known yet but what the configuration says."""
-        roles: Mapping[str, str] = {"active": "primary", "standby": "standby", "replica": "standby"}
-        return cls({each.name: NodeState(each, roles.get(each.role, "unknown")) for each in backends})
+        return cls({each.name: NodeState(each, _CONFIGURED[each.role]) for each in backends})
 
     def __iter__(self) -> Iterator[NodeState]:
         return iter(self.nodes.values())
 
+    # -- questions ---------------------------------------------------------------------------------------------
+
     @property
     def writer(self) -> NodeState | None:
-        """Where sessions go: the primary; while none is known the first server whose role is not known either."""
-        ranked = sorted(self, key=lambda node: -node.backend.priority)
-        return self._first(ranked, lambda node: node.role == "primary") or self._first(
-            ranked, lambda node: node.role == "unknown"
-        )
+        """Where writes go, healthy or not; while no primary is known, a server whose role nobody knows.
 
-    @staticmethod
-    def _first(nodes: list[NodeState], fits: Callable[[NodeState], bool]) -> NodeState | None:
-        return next((node for node in nodes if fits(node)), None)
+        None when all servers are known to be standbys.
+        """
+        primaries = [node for node in self if node.role is NodeRole.PRIMARY]
+        if not primaries:
+            unknown = (node for node in self if node.role is NodeRole.UNKNOWN)
+            return max(unknown, key=lambda node: node._rank, default=None)
+        first = max(primaries, key=lambda node: node._rank)
+        if first.system_identifier is None:
+            return first
+        copies = (node for node in primaries if node.system_identifier == first.system_identifier)
+        return max(copies, key=lambda node: node._rank_in_system)
+
+    @property
+    def ready(self) -> bool:
+        """Whether writes can be served now: the writer answers and takes them."""
+        writer = self.writer
+        return writer is not None and writer.healthy is True and writer.writable
+
+    def lag_bytes(self, node: NodeState) -> int | None:
+        """Bytes of WAL that a standby has not replayed of what its primary had when last asked.
+
+        None when that cannot be known: not a standby, or no primary of the same data has said where it is. The two
+        were not asked at the same moment, so this is exact to what is written between two probes.
+        """
+        seen, writer = node.observed, self.writer
+        if seen is None or seen.replayed is None or writer is None or writer.observed is None:
+            return None
+        if writer.observed.position is None or writer.system_identifier != node.system_identifier:
+            return None
+        return max(0, writer.observed.position - seen.replayed)
+
+    # -- news --------------------------------------------------------------------------------------------------
+
+    def note_answer(self, name: str, seen: Observation, now: float) -> bool:
+        """A server has answered a probe; returns whether its role, health or reason is another than before."""
+        node = self.nodes[name]
+        before = evolve(node)
+        node.observed, node.checked_at = seen, now
+        node.healthy, node.timeouts = True, 0
+        asked = NodeRole.STANDBY if seen.in_recovery else NodeRole.PRIMARY
+        configured = _CONFIGURED[node.backend.role]
+        node.role = asked if configured is NodeRole.UNKNOWN else configured
+        node.reason = "" if node.role is asked else f"configured as {node.backend.role}, but it is a {asked}"
+        return _differ(before, node)
+
+    def note_failure(self, name: str, reason: str, now: float) -> bool:
+        """A server cannot be reached or does not let us ask; returns as `note_answer` does."""
+        node = self.nodes[name]
+        before = evolve(node)
+        node.checked_at = now
+        node.healthy, node.reason = False, reason
+        return _differ(before, node)
+
+    def note_timeout(self, name: str, reason: str, now: float) -> bool:
+        """A server has not answered in time, which a busy one may do now and then; returns as `note_answer` does."""
+        node = self.nodes[name]
+        node.timeouts += 1
+        if node.healthy is True and node.timeouts < TIMEOUTS_TOLERATED:
+            node.checked_at = now
+            return False
+        return self.note_failure(name, reason, now)
+
+
+def _differ(before: NodeState, after: NodeState) -> bool:
+    return (before.role, before.healthy, before.reason) != (after.role, after.healthy, after.reason)

@@ -6,6 +6,7 @@ A unix address names a folder, as libpq's `host` does; the socket in it is `.s.P
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -34,7 +35,10 @@ class TcpAddress:
     @property
     def is_loopback(self) -> bool:
         """Whether only programs of this machine can connect."""
-        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 @frozen

@@ -1,4 +1,4 @@
-"""`[auth]`: how clients prove who they are. Rules are compiled and applied, and methods carried out, by `proxy`."""
+"""`[auth]`: how clients prove who they are, as data; rules are applied and methods carried out by `proxy`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ from helios_trio.config.words import (
 class AuthRule:
     """One line of the kind of pg_hba.conf; the first that matches decides."""
 
-        type: ConnectionTypeWord = key( ConnectionType.ANY, "any, local (unix socket), host, hostssl or
-        hostnossl, as in pg_hba.conf" ) database: Name = key( "all", "names that clients ask for, separated by
-        commas: all, sameuser, replication, or patterns with * and ?", ) user: Name = key("all", "names
-        separated by commas: all, or patterns with * and ?") address: Annotated[str, Network()] = key("all",
-        '"all", an address or a network; of TCP clients') method: RuleMethodWord = key(REQUIRED, "a method as
-        in [auth], or reject", example="scram-sha-256")
+    type: ConnectionTypeWord = key(
+        ConnectionType.ANY, "any, local (unix socket), host, hostssl or hostnossl, as in pg_hba.conf"
+    )
+    database: Name = key(
+        "all",
+        "names separated by commas: all, sameuser, replication, or patterns with * and ?",
+    )
+    user: Name = key("all", "names separated by commas: all, or patterns with * and ?")
+    address: Annotated[str, Network()] = key("all", '"all", an address or a network; of TCP clients')
+    method: RuleMethodWord = key(REQUIRED, "a method as in [auth], or reject", example="scram-sha-256")
 
 
 @frozen(kw_only=True)

@@ -6,9 +6,20 @@ from typing import Annotated
 
 from attrs import frozen
 
-from helios_trio.config.keys import REQUIRED, key, tables from helios_trio.config.kinds import Count,
-HostName, Name, Password, Port, PositiveCount, ReadableFile, Texts, Weight from helios_trio.config.secret
-import Secret, read_secret from helios_trio.config.words import Role, RoleWord, SslMode, SslModeWord
+from helios_trio.config.keys import REQUIRED, key, tables
+from helios_trio.config.kinds import (
+    Count,
+    HostName,
+    Name,
+    Password,
+    Port,
+    PositiveCount,
+    ReadableFile,
+    Texts,
+    Weight,
+)
+from helios_trio.config.secret import Secret, read_secret
+from helios_trio.config.words import Role, RoleWord, SslMode, SslModeWord
 
 
 @frozen(kw_only=True)

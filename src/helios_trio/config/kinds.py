@@ -9,12 +9,15 @@ from __future__ import annotations
 import enum
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from attrs import frozen
 
 from helios_trio.config import addresses, units
 from helios_trio.config.secret import MASK, Secret
+
+
+_HIGHEST: Final = 2**31 - 1
 
 
 class Expected(ValueError):
@@ -27,6 +30,8 @@ class Kind:
 
     textual: ClassVar[bool] = True
     secret: ClassVar[bool] = False
+    none_is_off: ClassVar[bool] = False
+    """Whether None is a value, "off", and not an absent key."""
 
     @property
     def expected(self) -> str:
@@ -115,12 +120,12 @@ class Integer(Kind):
     """A whole number between two bounds."""
 
     minimum: int = 0
-    maximum: int = 2**31 - 1
+    maximum: int = _HIGHEST
     textual = False
 
     @property
     def expected(self) -> str:
-        if self.maximum == 2**31 - 1:
+        if self.maximum == _HIGHEST:
             return f"a whole number, at least {self.minimum}"
         return f"a whole number from {self.minimum} to {self.maximum}"
 
@@ -223,6 +228,7 @@ class ListenAddress(Kind):
     """One TCP address, or None where the file says "off"."""
 
     expected = '"host:port" or "off"'
+    none_is_off = True
 
     def from_text(self, text: str) -> addresses.TcpAddress | None:
         if text == units.OFF:

@@ -15,9 +15,9 @@ from attrs import frozen
 from helios_trio.config import toml
 from helios_trio.config.addresses import DEFAULT_PORT
 from helios_trio.config.environment import literal
-from helios_trio.config.pgbouncer_databases import backends, clamp, connections, databases, rules
+from helios_trio.config.pgbouncer_databases import backends, clamp, connections, databases, rules, unique
 from helios_trio.config.pgbouncer_ini import Include, parse_ini
-from helios_trio.config.pgbouncer_settings import Warn, carry, choice, converted_or_none, whole
+from helios_trio.config.pgbouncer_settings import Warn, carry, choice, converted_or_none, port
 
 _HEADER: Final = "# Written by helios import-pgbouncer; its warnings name what is not in here.\n\n"
 _METHODS: Final = choice("trust", "md5", "scram-sha-256", "cert", plain="password", any="trust")
@@ -54,7 +54,7 @@ def import_pgbouncer(ini_text: str, include: Include | None = None) -> ImportRes
     tree["auth"] = _auth(settings, tree.get("auth", {}), warn_pgbouncer)
     entries = connections("databases", ini.section("databases"))
     servers = backends(entries, settings, _unix_folder(settings), warn, warn_pgbouncer)
-    tree["backends"] = {"pools": list(servers.values())}
+    tree["backends"] = {"pools": unique(servers.values())}
     tree["databases"] = databases(entries, servers)
     tree["pool"]["rules"] = rules(entries, connections("users", ini.section("users")), warn)
     clamp(tree["pool"], warn)
@@ -78,8 +78,8 @@ def _escaped(item: Any) -> Any:
 
 def _listeners(settings: Mapping[str, str], warn: Warn) -> list[str]:
     """The addresses of `listen_addr` and the socket in `unix_socket_dir`, all with the one port."""
-    port = converted_or_none("listen_port", settings.get("listen_port", str(DEFAULT_PORT)), whole, warn)
-    port = DEFAULT_PORT if port is None else port
+    number = converted_or_none("listen_port", settings.get("listen_port", str(DEFAULT_PORT)), port, warn)
+    number = number or DEFAULT_PORT
     hosts = [host.strip() for host in settings.get("listen_addr", "").split(",") if host.strip()]
     found = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts]
     folder = _unix_folder(settings)

@@ -8,7 +8,7 @@ rule is written for each pair that needs its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from helios_trio.config.pgbouncer_ini import parse_connection
@@ -112,6 +112,11 @@ def _limit(servers: Mapping[str, Tree], entries: Entries, settings: Mapping[str,
         else:
             why = "not carried over, as limits are for each server and not for each of its databases"
             warn(f"[databases] {name}: max_db_connections", why)
+
+
+def unique(servers: Iterable[Tree]) -> list[Tree]:
+    """Each server once."""
+    return list({server["name"]: server for server in servers}.values())
 
 
 def databases(entries: Entries, servers: Mapping[str, Tree]) -> list[Tree]:

@@ -41,7 +41,7 @@ def parse_ini(text: str, include: Include | None) -> Ini:
     """Reads `text`. Raises ConfigError where a line is none that PgBouncer would accept."""
     ini = Ini()
     current: dict[str, str] | None = None
-    for line in _lines(text, include, ini.warnings, 0):
+    for where, line in _lines(text, "line", include, ini.warnings, 0):
         header = _SECTION.fullmatch(line)
         setting = _SETTING.fullmatch(line)
         if header is not None:
@@ -49,20 +49,24 @@ def parse_ini(text: str, include: Include | None) -> Ini:
         elif setting is not None and current is not None:
             current[_unquoted(setting["name"])] = setting["value"].strip()
         else:
-            raise ConfigError(f"{_shown(line)}: expected a [section] or a setting below one, as name = value")
+            raise ConfigError(f"{where}: expected a [section], or a setting below one, as name = value")
     return ini
 
 
-def _lines(text: str, include: Include | None, warnings: list[str], depth: int) -> Iterator[str]:
-    """The lines that say something, those of included files in place."""
-    for line in map(str.strip, text.splitlines()):
+def _lines(
+    text: str, where: str, include: Include | None, warnings: list[str], depth: int
+) -> Iterator[tuple[str, str]]:
+    """The lines that say something, each with where it stands, those of included files in place."""
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         if line.startswith("%include"):
             yield from _included(line.removeprefix("%include").strip(), include, warnings, depth)
         elif line and line[0] not in ";#":
-            yield line
+            yield f"{where} {number}", line
 
 
-def _included(file: str, include: Include | None, warnings: list[str], depth: int) -> Iterator[str]:
+def _included(
+    file: str, include: Include | None, warnings: list[str], depth: int
+) -> Iterator[tuple[str, str]]:
     if depth >= _DEEPEST_INCLUDE:
         raise ConfigError(
             f"%include {file}: expected at most {_DEEPEST_INCLUDE} files that include each other"
@@ -75,16 +79,11 @@ def _included(file: str, include: Include | None, warnings: list[str], depth: in
     except OSError as error:
         warnings.append(f"%include {file}: not read ({error.strerror})")
         return
-    yield from _lines(text, include, warnings, depth + 1)
+    yield from _lines(text, f"{file} line", include, warnings, depth + 1)
 
 
 def _unquoted(name: str) -> str:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
-
-
-def _shown(line: str) -> str:
-    """The start of a line that is not understood, up to where a value (perhaps a password) could begin."""
-    return line.partition("=")[0].strip()[:60]
 
 
 def parse_connection(name: str, text: str) -> dict[str, str]:

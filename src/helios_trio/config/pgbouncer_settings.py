@@ -12,6 +12,9 @@ from typing import Any, Final
 
 from helios_trio.config import units
 
+_HIGHEST_PORT: Final = 65535
+_LARGEST: Final = 2**31 - 1
+
 Convert = Callable[[str], Any]
 Warn = Callable[[str, str], None]
 """Takes the name of a setting and the reason why it is not carried over as it stands."""
@@ -30,9 +33,18 @@ def text(value: str) -> str:
 
 def whole(value: str) -> int:
     """A whole number, 0 included."""
-    if not (value.isascii() and value.isdigit()):
+    if not (value.isascii() and value.isdigit() and len(value) <= len(str(_LARGEST))):
         raise NotCarried("it is not a whole number")
+    if int(value) > _LARGEST:
+        raise NotCarried("it is too large a number")
     return int(value)
+
+
+def port(value: str) -> int:
+    """A port number."""
+    if not 0 < whole(value) <= _HIGHEST_PORT:
+        raise NotCarried("it is not a port number")
+    return whole(value)
 
 
 def positive(value: str) -> int:
@@ -148,33 +160,46 @@ DEFAULTS: Final[Mapping[str, str]] = {
 }
 """PgBouncer's defaults where ours differ."""
 
-    NOT_CARRIED: Final[Mapping[str, str]] = { "admin_users": "the admin interface has keys of its own",
-    "stats_users": "the admin interface has keys of its own", "application_name_add_host":
-    "proxy.application_name_suffix adds a fixed text instead", "auth_hba_file": "write its lines as
-    [[auth.rules]]", "auth_ident_file": "user name maps are not supported", "autodb_idle_timeout": "pools of
-    any database come and go by themselves", "client_tls_ciphers": "the defaults of OpenSSL are used",
-    "client_tls13_ciphers": "the defaults of OpenSSL are used", "client_tls_protocols": "TLS 1.2 and newer are
-    used", "disable_pqexec": "queries of several statements are always understood", "dns_max_ttl": "host names
-    are resolved for each new connection", "ignore_startup_parameters": "all start-up parameters are accepted
-    and kept for each client", "logfile": "events go to the standard error stream",
+NOT_CARRIED: Final[Mapping[str, str]] = {
+    "admin_users": "the admin interface has keys of its own",
+    "stats_users": "the admin interface has keys of its own",
+    "application_name_add_host": "proxy.application_name_suffix adds a fixed text instead",
+    "auth_hba_file": "write its lines as [[auth.rules]]",
+    "auth_ident_file": "user name maps are not supported",
+    "autodb_idle_timeout": "pools of any database come and go by themselves",
+    "client_tls_ciphers": "the defaults of OpenSSL are used",
+    "client_tls13_ciphers": "the defaults of OpenSSL are used",
+    "client_tls_protocols": "TLS 1.2 and newer are used",
+    "disable_pqexec": "queries of several statements are always understood",
+    "dns_max_ttl": "host names are resolved for each new connection",
+    "ignore_startup_parameters": "all start-up parameters are accepted and kept for each client",
+    "logfile": "events go to the standard error stream",
     "max_db_client_connections": "clients are limited by proxy.max_client_connections only",
     "max_user_client_connections": "clients are limited by proxy.max_client_connections only",
-    "max_user_connections": "connections are limited for each (backend, database, user), and for each
-    backend", "peer_id": "several processes are not configured as peers", "pidfile": "the process is not a
-    daemon; its supervisor knows it", "pkt_buf": "buffers adapt by themselves", "reserve_pool_size": "pools
-    have one size; make max_connections larger instead", "reserve_pool_timeout": "pools have one size; make
-    max_connections larger instead", "server_check_delay": "connections are checked by themselves when they
-    are handed out", "server_check_query": "connections are checked by themselves when they are handed out",
-    "server_fast_close": "connections are closed at the first safe moment", "server_login_retry": "a server
-    that is down is tried again with growing pauses", "server_reset_query_always": "outside session mode
-    settings are kept for each client, and need no reset query", "server_tls_ciphers": "the defaults of
-    OpenSSL are used", "server_tls13_ciphers": "the defaults of OpenSSL are used", "server_tls_protocols":
-    "TLS 1.2 and newer are used", "service_name": "there is no job of this name", "syslog": "events go to the
-    standard error stream", "tcp_keepalive": "it is on unless proxy.tcp_keepalive_idle is off",
-    "track_extra_parameters": "all settings are tracked", "unix_socket_group": "the socket has the process's
-    own group", "unix_socket_mode": "the socket has the mode that the process's umask gives", "user": "start
-    the process as that user", } _LOGGING: Final = "what is logged follows from proxy.log_level" _UNKNOWN:
-    Final = "nothing here corresponds to it"
+    "max_user_connections": "connections are limited for each (backend, database, user), and each backend",
+    "peer_id": "several processes are not configured as peers",
+    "pidfile": "the process is not a daemon; its supervisor knows it",
+    "pkt_buf": "buffers adapt by themselves",
+    "reserve_pool_size": "pools have one size; make max_connections larger instead",
+    "reserve_pool_timeout": "pools have one size; make max_connections larger instead",
+    "server_check_delay": "connections are checked by themselves when they are handed out",
+    "server_check_query": "connections are checked by themselves when they are handed out",
+    "server_fast_close": "connections are closed at the first safe moment",
+    "server_login_retry": "a server that is down is tried again with growing pauses",
+    "server_reset_query_always": "outside session mode settings are kept for each client without it",
+    "server_tls_ciphers": "the defaults of OpenSSL are used",
+    "server_tls13_ciphers": "the defaults of OpenSSL are used",
+    "server_tls_protocols": "TLS 1.2 and newer are used",
+    "service_name": "there is no job of this name",
+    "syslog": "events go to the standard error stream",
+    "tcp_keepalive": "it is on unless proxy.tcp_keepalive_idle is off",
+    "track_extra_parameters": "all settings are tracked",
+    "unix_socket_group": "the socket has the process's own group",
+    "unix_socket_mode": "the socket has the mode that the process's umask gives",
+    "user": "start the process as that user",
+}
+_LOGGING: Final = "what is logged follows from proxy.log_level"
+_UNKNOWN: Final = "nothing here corresponds to it"
 
 
 def carry(settings: Mapping[str, str], warn: Warn) -> dict[str, Any]:
@@ -184,6 +209,8 @@ def carry(settings: Mapping[str, str], warn: Warn) -> dict[str, Any]:
         if name in SETTINGS:
             path, convert = SETTINGS[name]
             converted = converted_or_none(name, value, convert, warn)
+            if converted is None and name in DEFAULTS:
+                converted = convert(DEFAULTS[name])
             if converted is not None:
                 _put(tree, path, converted)
         elif name not in ELSEWHERE and name not in SERVER_TLS:

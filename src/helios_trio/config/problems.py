@@ -31,10 +31,9 @@ _NAMES_OF_TYPES: Final = {
 
 @frozen
 class Problem:
-    """One thing that is wrong: where, what is there as it may be shown (perhaps nothing), what to say about
-    it.
+    """One thing that is wrong: where, what is there, and what to say about it.
 
-    `others` are further keys that the judgement depends on.
+    `shown` is the value as it may be shown, or nothing; `others` are further keys that the judgement looked at.
     """
 
     path: Path

@@ -6,10 +6,26 @@ from typing import Annotated
 
 from attrs import frozen
 
-from helios_trio.config.addresses import Address, TcpAddress from helios_trio.config.keys import key, table
-from helios_trio.config.kinds import ( Limit, ListenAddress, ListenAddresses, Name, PositiveCount,
-ReadableFile, Seconds, Switch, ) from helios_trio.config.words import ClientTls, ClientTlsWord, LogFormat,
-LogFormatWord, LogLevel, LogLevelWord
+from helios_trio.config.addresses import Address, TcpAddress
+from helios_trio.config.keys import key, table
+from helios_trio.config.kinds import (
+    Limit,
+    ListenAddress,
+    ListenAddresses,
+    Name,
+    PositiveCount,
+    ReadableFile,
+    Seconds,
+    Switch,
+)
+from helios_trio.config.words import (
+    ClientTls,
+    ClientTlsWord,
+    LogFormat,
+    LogFormatWord,
+    LogLevel,
+    LogLevelWord,
+)
 
 
 @frozen(kw_only=True)

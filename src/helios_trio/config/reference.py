@@ -36,6 +36,8 @@ cluster.
   force.
 * `helios check-config FILE` reports all errors at once, each as `file: path.to.key: value: what was
   expected`.
+* `helios import-pgbouncer pgbouncer.ini` writes such a file from PgBouncer's, and names what is not carried
+  over.
 * Durations are strings: `"500ms"`, `"30s"`, `"5m"`, `"1h30m"` (units us, ms, s, m or min, h, d). `"off"`,
   where allowed, is no limit.
 * Sizes are strings in PostgreSQL's units of 1024: `"16kB"`, `"64MB"`, `"1GB"`.
@@ -62,11 +64,11 @@ def _plain(section: Any) -> dict[str, Any]:
     for name, shape in shapes(type(section)).items():
         value = getattr(section, name)
         match shape:
-            case Leaf(kind) if value is not None or kind.write(None) == "off":
+            case Leaf(kind) if value is not None or kind.none_is_off:
                 found[name] = kind.write(value)
             case Table():
                 found[name] = _plain(value)
-            case Tables():
+            case Tables() if value:
                 found[name] = [_plain(each) for each in value]
             case _:
                 pass

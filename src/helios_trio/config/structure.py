@@ -8,6 +8,7 @@ that is sound.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import GenericAlias
 from typing import Any, get_args, get_origin
 
@@ -28,7 +29,8 @@ Hook = Callable[[Any, Any], Any]
 def structure(tree: Tree, original: Tree) -> tuple[Config, list[Problem]]:
     """The configuration in `tree`, and what was wrong and therefore left at its default.
 
-    `original` is the same tree as written by people (before `${NAME}` was replaced): errors show its values.
+    What is wrong is taken out of `tree`. `original` is the same tree as people wrote it, before `${NAME}` was
+    replaced: errors show its values.
     """
     found: list[Problem] = []
     reported: set[Path] = set()
@@ -45,7 +47,9 @@ def structure(tree: Tree, original: Tree) -> tuple[Config, list[Problem]]:
         reported.update(problem.path for problem in problems)
 
 
+@cache
 def _converter() -> Converter:
+    """The converter, made once, as cattrs compiles a function for each class."""
     converter = Converter(forbid_extra_keys=True)
     converter.register_structure_hook_factory(lambda type_: kind_of(type_) is not None, _leaf_hook)
     converter.register_structure_hook_factory(_is_tables, lambda type_: _tables_hook(type_, converter))
@@ -65,7 +69,6 @@ def _is_tables(annotation: Any) -> bool:
 
 def _tables_hook(annotation: Any, converter: Converter) -> Hook:
     items = GenericAlias(list, get_args(annotation)[:1])
-
     structure_items = converter.get_structure_hook(items)
 
     def hook(value: Any, _: Any) -> Any:

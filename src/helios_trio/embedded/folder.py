@@ -77,27 +77,25 @@ class ClusterFolder:
         return cls.locked(path, account, ephemeral=True)
 
     @classmethod
-    def locked(cls, path: Path, account: Account | None, *, ephemeral: bool) -> ClusterFolder:
-        """Lock an existing folder.
+    def locked(
+        cls, path: Path, account: Account | None, *, ephemeral: bool, new: bool = True
+    ) -> ClusterFolder:
+        """Lock an existing folder; `new` says that it may not have been locked ever before.
 
         Raises:
             FolderInUse: another process has it open.
+            FileNotFoundError: it has vanished.
         """
-        lock_fd = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if new else 0)
+        lock_fd = os.open(path / LOCK, flags, 0o600)
         try:
-            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock_fd, 32, 0).decode(errors="replace").strip()
+            _take(lock_fd, path)
+            if account is not None:
+                path.chmod(0o711)
+            entry_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except BaseException:
             os.close(lock_fd)
-            raise FolderInUse(
-                f"the embedded cluster in {path} is in use by process {holder or '(unknown)'}",
-                hint="stop that process, or give another data folder",
-            ) from None
-        os.truncate(lock_fd, 0)
-        os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
-        if account is not None:
-            path.chmod(0o711)
-        entry_fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            raise
         return cls(path, account, ephemeral, lock_fd, entry_fd)
 
     def node_names(self) -> list[str]:
@@ -153,6 +151,10 @@ class ClusterFolder:
         except (ValueError, TypeError, KeyError, cattrs.BaseValidationError) as error:
             raise EmbeddedError(f"{path} is damaged: {error}") from error
 
+    def forget_state(self) -> None:
+        """Let nobody take the folder for a cluster any more."""
+        (self.path / STATE).unlink(missing_ok=True)
+
     def write_state(self, state: ClusterState) -> None:
         """Remember for the next run."""
         replace_file(self.path / STATE, json.dumps(asdict(state), indent=2) + "\n", None)
@@ -186,11 +188,30 @@ class ClusterFolder:
 
 
 def abandoned_folders() -> Iterator[ClusterFolder]:
-    """Ephemeral clusters whose process was killed before it could remove them, locked for removal."""
+    """Temporary clusters whose process was killed before it could remove them, locked for removal."""
     for path in Path(tempfile.gettempdir()).glob(f"{EPHEMERAL_PREFIX}*"):
-        # The state is written under the lock: a folder without it may be another process's newest.
-        if (path / STATE).exists() and path.stat().st_uid == os.geteuid():
-            try:
-                yield ClusterFolder.locked(path, None, ephemeral=True)
-            except (FolderInUse, FileNotFoundError):
+        try:
+            if path.stat().st_uid != os.geteuid():
                 continue
+            folder = ClusterFolder.locked(path, None, ephemeral=True, new=False)
+        except (FolderInUse, FileNotFoundError):
+            continue
+        # The state comes after the lock and goes before it: without one, somebody else is at work here.
+        if (path / STATE).exists():
+            yield folder
+        else:
+            folder.close()
+
+
+def _take(lock_fd: int, path: Path) -> None:
+    """Lock, and leave our process id for those who come later."""
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock_fd, 32, 0).decode(errors="replace").strip()
+        raise FolderInUse(
+            f"the embedded cluster in {path} is in use by process {holder or '(unknown)'}",
+            hint="stop that process, or give another data folder",
+        ) from None
+    os.truncate(lock_fd, 0)
+    os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)

@@ -72,7 +72,10 @@ async def drop_slots_except(primary: Server, names: list[str]) -> None:
 
 
 async def clone(standby: Server, primary: Server) -> None:
-    """Replace the standby's data directory by a fresh copy of the primary's."""
+    """Replace the standby's data directory by a fresh copy of the primary's.
+
+    It is not forced to disk here: the server does that when it first starts, as after a crash.
+    """
     partial = f"{standby.name}.partial"
     standby.folder.make_data_dir(partial)
     parameters = primary.connection_parameters()
@@ -80,10 +83,8 @@ async def clone(standby: Server, primary: Server) -> None:
         standby.installation.client("pg_basebackup"),
         *("-D", standby.folder.seen(partial)),
         *("-h", parameters["host"], "-p", str(parameters["port"]), "-U", parameters["user"]),
-        *("--slot", standby.name, "--wal-method=stream", "--checkpoint=fast", "--no-password"),
+        *("--slot", standby.name, "--wal-method=stream", "--checkpoint=fast", "--no-password", "--no-sync"),
     ]
-    if standby.folder.ephemeral:
-        argv.append("--no-sync")
     await standby.programs.run(argv, primary.environment())
     standby.folder.rename_data_dir(partial, standby.name)
     _rewind_marker(standby).unlink(missing_ok=True)
@@ -145,10 +146,8 @@ async def _rewind(standby: Server, primary: Server) -> bool:
     source = make_conninfo(dbname="postgres", **login)
     argv = [
         standby.installation.server("pg_rewind"),
-        *("--target-pgdata", standby.seen_data_dir, "--source-server", source),
+        *("--target-pgdata", standby.seen_data_dir, "--source-server", source, "--no-sync"),
     ]
-    if standby.folder.ephemeral:
-        argv.append("--no-sync")
     try:
         await standby.programs.run(argv, primary.environment())
     except ProgramFailed as error:

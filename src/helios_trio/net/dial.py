@@ -59,31 +59,31 @@ async def dial(
     Raises `ConnectFailed` with the reason for each address tried.
     """
     reasons: list[str] = []
-    with trio.CancelScope(deadline=deadline) as scope:
-        candidates = await _resolve(address)
-        for left, candidate in zip(range(len(candidates), 0, -1), candidates, strict=True):
-            share = (deadline - trio.current_time()) / left
-            transport = await _try(candidate, share, reasons)
-            if transport is not None:
-                transport.set_keepalive(keepalive or Keepalive())
-                return transport
-    if scope.cancelled_caught:
-        reasons.append(f"{address}: timeout expired")
+    candidates = await _resolve(address, deadline)
+    for left, candidate in zip(range(len(candidates), 0, -1), candidates, strict=True):
+        share = (deadline - trio.current_time()) / left
+        transport = await _try(candidate, share, reasons)
+        if transport is not None:
+            transport.set_keepalive(keepalive or Keepalive())
+            return transport
     raise ConnectFailed(f"could not connect to server: {'; '.join(reasons)}")
 
 
-async def _resolve(address: ServerAddress) -> list[_Candidate]:
+async def _resolve(address: ServerAddress, deadline: float) -> list[_Candidate]:
     if address.is_unix:
         return [_Candidate(socket.AddressFamily.AF_UNIX, address.unix_path, address.unix_path)]
     try:
-        found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        reason = describe(error)
+        with trio.fail_at(deadline):
+            found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (OSError, trio.TooSlowError) as error:
+        reason = describe(error) if isinstance(error, OSError) else "timeout expired"
         raise ConnectFailed(f'could not translate host name "{address.host}" to address: {reason}') from error
-    return [
-        _Candidate(socket.AddressFamily(family), sockaddr, str(ServerAddress(str(sockaddr[0]), address.port)))
-        for family, _, _, _, sockaddr in found
-    ]
+    return [_Candidate(family, sockaddr, _printable(sockaddr)) for family, _, _, _, sockaddr in found]
+
+
+def _printable(sockaddr: Any) -> str:
+    host, port, *_ = sockaddr
+    return str(ServerAddress(host, port))
 
 
 async def _try(candidate: _Candidate, seconds: float, reasons: list[str]) -> PlainTransport | None:

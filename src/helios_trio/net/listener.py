@@ -214,7 +214,7 @@ def _bind_tcp(family: int, sockaddr: Any, *, reuse_port: bool, backlog: int) -> 
 def _open_unix(address: UnixAddress, *, replace: bool, backlog: int) -> Listener:
     """Listen on a unix socket. The file gets its name once it listens, so nobody finds one that does not."""
     path = Path(address.path)
-    if not replace and _answers(path):
+    if _answers(path) and not replace:
         raise ListenError(
             f"cannot listen on {path}: another process is listening there",
             hint="Stop that process, or choose another address.",
@@ -241,7 +241,10 @@ def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         # A full backlog gives EAGAIN: somebody is there, and busy.
-        return probe.connect_ex(str(path)) in (0, errno.EAGAIN, errno.EACCES)
+        try:
+            return probe.connect_ex(str(path)) in (0, errno.EAGAIN, errno.EACCES)
+        except OSError as error:  # the path is too long for a socket
+            raise _listen_error(path, error) from error
 
 
 def _listen_error(address: object, error: OSError) -> ListenError:

@@ -248,7 +248,7 @@ class Planner(Generic[S]):
     def _choose(self, claim: Claim) -> S | None:
         """The last used connection is warmest; one that carries the session's settings already is better still."""
         last = self._idle[-1]
-        if self.shared and last.label == claim.label and not last.placeholders:
+        if self.shared and not last.placeholders and last.label is claim.label:
             return last
         fitting = [slot for slot in reversed(self._idle) if self._fits(slot, claim)]
         return next((slot for slot in fitting[:8] if slot.label == claim.label), next(iter(fitting), None))

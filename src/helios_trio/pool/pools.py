@@ -104,6 +104,23 @@ class Pools:
             keepalive=self.keepalive,
         )
 
+    async def open_listener(self, destination: Destination) -> ServerGreeting:
+        """A connection outside of all pools, to LISTEN on."""
+        parameters = {
+            "user": destination.user,
+            "database": destination.database,
+            "application_name": "helios listener",
+        }
+        return await self.connect_alone(destination, self._credentials[destination.key], parameters)
+
+    def session_of(self, pid: int) -> int | None:
+        """The id of the session that a server process of ours works for, or worked for last."""
+        for pool in self._pools.values():
+            for connection in pool.planner.slots:
+                if connection.pid == pid and pool.planner.shared:
+                    return connection.side.last_session or None
+        return None
+
     def close_database(self, database: str) -> None:
         """DROP DATABASE or ALTER DATABASE RENAME is coming: our own idle connections must not be in its way."""
         for key, pool in self._pools.items():

@@ -60,10 +60,14 @@ class CancelRegistry:
         self.requests += 1
         for session in self._sessions.get(pid, ()):
             if hmac.compare_digest(session.secret, secret):
-                if (leased := session.leased) is not None:
-                    await self._cancel(*leased)
+                await self.cancel_session(session)
                 return
         self.unknown += 1
+
+    async def cancel_session(self, session: Cancellable) -> None:
+        """Stop what the server does for the session now, if anything."""
+        if (leased := session.leased) is not None:
+            await self._cancel(*leased)
 
     async def _cancel(self, pool: Pool, connection: BackendConnection) -> None:
         """While it is under way the connection stays with the session or is kept out of circulation."""

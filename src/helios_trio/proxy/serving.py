@@ -27,6 +27,7 @@ from helios_trio.pool.pools import Destination, Pools, base_label
 from helios_trio.proxy.admission import Admitted, Authenticate, admit, open_conversation
 from helios_trio.proxy.cancels import CancelRegistry
 from helios_trio.proxy.greeting import Greetings, greeting_frames
+from helios_trio.proxy.hub import Hubs
 from helios_trio.proxy.passthrough import pass_through
 from helios_trio.proxy.session import Ending, Session, SessionPolicy
 from helios_trio.session.settings import TransactionalState
@@ -83,6 +84,7 @@ class Proxy:
         tls: ClientTLS,
         authenticate: Authenticate,
         cancels: CancelRegistry,
+        hubs: Hubs,
         facts_of: Callable[[bytes], Facts],
         limits: ProxyLimits,
     ) -> None:
@@ -92,6 +94,7 @@ class Proxy:
         self.tls = tls
         self.authenticate = authenticate
         self.cancels = cancels
+        self.hubs = hubs
         self.facts_of = facts_of
         self.limits = limits
         self.counters = ProxyCounters()
@@ -190,6 +193,7 @@ class Proxy:
             secret=self._secret(admitted.protocol),
             facts_of=self.facts_of,
             on_databases_gone=self._on_databases_gone,
+            hub=self.hubs.hub_for(destination),
         )
         if connection is not None:
             session.hold(connection)
@@ -219,7 +223,7 @@ class Proxy:
         """In session mode the server's own, until the session moves; else one that no system gives a process."""
         if connection is not None and not to.shared:
             return connection.pid
-        return (virtual.id & 0x3FFFFFFF) | 0x40000000
+        return shared_pid(virtual.id)
 
     def _secret(self, protocol: int) -> bytes:
         """Four bytes, 32 in protocol 3.2; the first is the number of this process."""
@@ -244,6 +248,11 @@ class Proxy:
             session.shut_down()
 
 
+def shared_pid(session: int) -> int:
+    """The virtual pid of a session that has no server process of its own; no system gives a process such a pid."""
+    return (session & 0x3FFFFFFF) | 0x40000000
+
+
 async def acquire(pool: Pool, virtual: VirtualSession, timeout: float) -> BackendConnection:
     """A connection for this session; waits up to `timeout` seconds. Raises BackendUnavailable and the like."""
     found = pool.take_nowait(virtual)
@@ -256,7 +265,7 @@ async def acquire(pool: Pool, virtual: VirtualSession, timeout: float) -> Backen
         results.append(result)
         arrived.set()
 
-    ticket = Ticket(virtual, trio.current_time() + timeout, settle, settle)
+    ticket = Ticket[BackendConnection](virtual, trio.current_time() + timeout, settle, settle)
     pool.wait(ticket)
     try:
         await arrived.wait()

@@ -24,6 +24,7 @@ from helios_trio.net.transport import Transport
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import Ticket
 from helios_trio.pool.pool import Pool
+from helios_trio.proxy.hub import ListenerHub
 from helios_trio.session.requests import Need, RequestStream
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.switching import PROBE, PinProbe, query_frame
@@ -68,7 +69,8 @@ class Session(Pipe):
         "_connection",
         "_ended",
         "_error",
-        "_on_databases_gone",
+        "_hub",
+        "_notifications",
         "_probing",
         "_settled",
         "_ticket",
@@ -98,8 +100,11 @@ class Session(Pipe):
         secret: bytes,
         facts_of: Callable[[bytes], Facts],
         on_databases_gone: Callable[[tuple[str, ...]], None],
+        hub: ListenerHub,
     ) -> None:
         super().__init__(transport, readiness)
+        self._hub = hub
+        self._notifications: list[tuple[str, bytes]] = []
         self.virtual = virtual
         self.pool = pool
         self.policy = policy
@@ -278,6 +283,19 @@ class Session(Pipe):
                 self.pool.wait(ticket)
             except HeliosError as error:
                 self._refused(error)
+        elif need is Need.HUB and self.nursery is not None:
+            self.nursery.start_soon(self._listen)
+
+    async def _listen(self) -> None:
+        """The hub must listen before the client's LISTEN runs."""
+        channels = self.requests.wanted_channels
+        try:
+            await self._hub.listen(channels, self)
+        except HeliosError as error:
+            self.end(Ending.REFUSED, error)
+            return
+        self.requests.hub_channels |= frozenset(channels)
+        self._resume()
 
     @property
     def _congested_server(self) -> bool:
@@ -329,6 +347,9 @@ class Session(Pipe):
         if self._ticket is not None:
             self.pool.withdraw(self._ticket)
             self._ticket = None
+        if self.requests.hub_channels:
+            self._hub.leave(self, self.requests.hub_channels)
+            self.requests.hub_channels = frozenset()
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -363,6 +384,7 @@ class Session(Pipe):
         """Nothing is owed any more: in a shared mode the connection may go."""
         counters = self.pool.counters
         counters.queries += 1
+        self.active_since = self.readiness.now
         connection = self._connection
         if connection is None or self.ending is not None:
             return
@@ -376,6 +398,8 @@ class Session(Pipe):
                     self._release()
             if self.ends_when_idle and self.idle:
                 self.end(Ending.SHUT_DOWN, _shutting_down())
+            if self._notifications:
+                self._deliver_notifications()
         elif self.policy.mode is PoolMode.STATEMENT:
             self.end(
                 Ending.PROTOCOL,
@@ -428,6 +452,31 @@ class Session(Pipe):
     def on_notification(self, frame: bytes) -> bytes:
         """NotificationResponse: in shared modes they come from the listener connection."""
         return b"" if self.shared else frame
+
+    def on_hub_notification(self, channel: str, frame: bytes) -> None:
+        """See `proxy.hub.Subscriber`: kept while a transaction is open, as PostgreSQL does."""
+        self._notifications.append((channel, frame))
+        if self._connection is None or self._connection.side.replies.idle:
+            self._deliver_notifications()
+
+    def _deliver_notifications(self) -> None:
+        listening = self.virtual.state.listening
+        frames = b"".join(frame for channel, frame in self._notifications if channel in listening)
+        self._notifications.clear()
+        if frames and self.ending is None:
+            self.send(frames)
+
+    def on_hub_lost(self) -> None:
+        """See `proxy.hub.Subscriber`."""
+        self.end(
+            Ending.SERVER_LOST,
+            HeliosError(
+                "terminating connection because the listener connection was lost",
+                sqlstate="57P01",
+                severity="FATAL",
+                detail="Notifications may have been missed.",
+            ),
+        )
 
     def on_server_error(self, frame: bytes, head: int) -> None:
         """ErrorResponse: the open unit has failed."""

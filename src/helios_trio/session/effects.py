@@ -34,6 +34,7 @@ def apply(statement: StatementFacts, tag: bytes, session: VirtualSession, server
             session.placeholders.add(change.name)
     if statement.listens is not None:
         state.listen(statement.listens)
+        server.tainted = True  # it must not listen for whoever gets it next
     if statement.unlistens is not None:
         state.unlisten(None if statement.unlistens is ALL else statement.unlistens)
     if statement.discards is DiscardTarget.ALL:

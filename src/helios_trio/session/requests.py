@@ -18,7 +18,7 @@ from helios_trio.errors import ProtocolViolation
 from helios_trio.session import preparing
 from helios_trio.session.effects import ExecuteWatcher, QueryWatcher, SyncWatcher
 from helios_trio.session.labels import plan
-from helios_trio.session.prepared import PreparedStatement
+from helios_trio.session.prepared import NEVER_PREPARED
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.switching import LabelWatcher, query_frame
 from helios_trio.session.virtual import VirtualSession
@@ -74,7 +74,7 @@ class RequestStream:
         self._pieces: list[bytes] = []
         self._pieces_size = 0
         self._wanted = 0
-        self._hub_ready: tuple[str, ...] = ()
+        self._cleanse = False
         self._handlers = _HANDLERS
 
     @property
@@ -95,6 +95,8 @@ class RequestStream:
     def attach(self, server: ServerSide) -> None:
         """A server connection has been granted to the session."""
         self.server = server
+        self._cleanse = server.tainted and server.last_session != self.session.id
+        server.last_session = self.session.id
         if self.shared:
             self.session.state.adopt(server.base, server.label)
 
@@ -103,7 +105,8 @@ class RequestStream:
         if self.server is not None:
             if self.shared:
                 self.server.label = self.session.state.now.actual
-            self.server.last_session = self.session.id
+            if self._cleanse:  # nothing was asked: what an earlier session left is still there
+                self.server.last_session = 0
             self.server = None
             self.session.portals.clear()
 
@@ -203,14 +206,14 @@ class RequestStream:
         """Bring the connection's settings in line before a request; None when they are, b"" when it must wait."""
         session, server = self.session, self._attached
         state = session.state
-        cleanse = server.tainted and server.last_session != session.id
+        cleanse = self._cleanse
         if not (state.differs or cleanse) or session.in_batch or server.replies.status == Status.FAILED:
             return None
         if not server.replies.quiet:  # replies that are owed may still change the settings
             self.need = Need.CONFIRMATION
             return b""
         steps = plan(state.now.actual, state.now.wanted, server.base, cleanse=cleanse)
-        server.last_session = session.id
+        self._cleanse = False
         server.tainted = server.tainted and not cleanse
         if steps is None:
             state.applied()
@@ -377,7 +380,7 @@ class RequestStream:
             self._attached.unnamed = None if not name else self._attached.unnamed
             return None
         # others may use the same server-side statement: it stays until the connection's limit is reached
-        return preparing.close_frame(preparing.NEVER_PREPARED) if statement is not None else None
+        return preparing.close_frame(NEVER_PREPARED) if statement is not None else None
 
     def _describe_statement(self, name: bytes, frame: bytes) -> bytes | None:
         statement = self.session.statements.get(name)

@@ -57,19 +57,28 @@ class TransactionalState:
         return self._committed is not None or bool(self._savepoints) or bool(self._touched)
 
     @property
+    def listening(self) -> frozenset[str]:
+        """Channels whose LISTEN is committed (rule 13)."""
+        return self.now.channels if self._committed is None else self._committed.channels
+
+    @property
     def differs(self) -> bool:
         """Whether the server connection carries other settings than the client believes."""
         return self.now.wanted is not self.now.actual
 
     def adopt(self, base: Label, actual: Label) -> None:
         """A server connection opened with `base` and carrying `actual` is what the session uses from now on."""
-        wanted = self.now.wanted
+        now = self.now
+        wanted = now.wanted
         self.base = base
-        self.now = evolve(self.now, actual=wanted if actual == wanted else actual)
+        if actual is not wanted and actual == wanted:
+            actual = wanted
+        if actual is not now.actual:  # the usual case by far is that nothing changes
+            self.now = Scoped(wanted, actual, now.channels)
 
     def applied(self) -> None:
         """The server connection was made to carry what the client believes."""
-        self.now = evolve(self.now, actual=self.now.wanted)
+        self.now = Scoped(self.now.wanted, self.now.wanted, self.now.channels)
 
     # -- what statements do ------------------------------------------------------------------------------------
 

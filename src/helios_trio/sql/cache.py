@@ -22,7 +22,7 @@ from typing import Final, Generic, TypeVar
 from attrs import define, field
 
 from .facts import UNPARSED, Facts
-from .parse import parse
+from .parse import MAX_TREE, parse
 from .shape import QUOTE, is_reliable, matcher_of, shape_of, shortened, stands_for_others
 
 Value = TypeVar("Value")
@@ -106,12 +106,19 @@ class FactsCache:
         max_entries: how many texts, and how many shapes, are remembered.
         max_bytes: memory for all of them together, roughly.
         max_text: texts of more bytes are not parsed: such facts are `UNPARSED`.
+        max_tree: likewise texts whose parse tree takes more bytes, see `parse`.
     """
 
     def __init__(
-        self, *, max_entries: int = 8192, max_bytes: int = 32 << 20, max_text: int = 256 << 10
+        self,
+        *,
+        max_entries: int = 8192,
+        max_bytes: int = 32 << 20,
+        max_text: int = 256 << 10,
+        max_tree: int = MAX_TREE,
     ) -> None:
         self.max_text = max_text
+        self.max_tree = max_tree
         self.parsed_total = 0
         self._texts: _Generations[Facts] = _Generations(max_entries, max_bytes // 2, _facts_bytes)
         self._shapes: _Generations[Facts] = _Generations(max_entries, max_bytes // 4, _facts_bytes)
@@ -192,7 +199,7 @@ class FactsCache:
 
     def _parse(self, text: bytes) -> Facts:
         self.parsed_total += 1
-        return parse(text)
+        return parse(text, self.max_tree)
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -61,24 +61,40 @@ _READING_KINDS: Final = frozenset(
         StatementKind.UNLISTEN,
     }
 )
+# A tree of this size takes some tenths of a second to read and walk, while nobody else is served.
+MAX_TREE: Final = 2 << 20
 _FALSE_WORDS: Final = frozenset({"false", "off", "0"})
 
 
-def parse(text: bytes) -> Facts:
+def parse(text: bytes, max_tree: int = MAX_TREE) -> Facts:
     """The facts of a text, UNPARSED where they cannot be had.
 
     Deep nesting ends in the parser's own stack check, or in Python's while its answer is read: UNPARSED too.
+
+    Args:
+        text: as the client has sent it, without the closing NUL.
+        max_tree: a parse tree of more bytes (of JSON, some 10 to 50 times the text) is not looked at.
     """
-    if b"\0" in text:
+    raw = _statements(text, max_tree)
+    if raw is None:
         return UNPARSED
-    try:
-        tree = json.loads(parser.parse_sql_json(text.decode()))
-    except (UnicodeDecodeError, parser.ParseError, RecursionError):
-        return UNPARSED
-    raw: list[Node] = tree["stmts"]
     if len(raw) == 1:
         return facts_of((_describe(raw[0]["stmt"], None, text),), text)
     return facts_of(tuple(_describe(item["stmt"], _span(item, text), text) for item in raw), text)
+
+
+def _statements(text: bytes, max_tree: int) -> list[Node] | None:
+    """The RawStmt nodes of a text."""
+    if b"\0" in text:
+        return None
+    try:
+        answer = parser.parse_sql_json(text.decode())
+        if len(answer) > max_tree:
+            return None
+        found: list[Node] = json.loads(answer)["stmts"]
+    except (UnicodeDecodeError, parser.ParseError, RecursionError):
+        return None
+    return found
 
 
 def _span(item: Node, text: bytes) -> tuple[int, int]:

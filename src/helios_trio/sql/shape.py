@@ -8,9 +8,9 @@ shape may stand for a text only where two things hold.
 enough: what it forbids is never inside what was replaced, or it would have been no trouble there.
 
 * A string is replaced only from a quote to the next one with no backslash and no NUL between; so every
-  backslash of the text is still in the shape and forbids it. Without backslashes all kinds of strings ('..',
-  E'..', N'..', B'..', X'..', U&'..') end at the first quote that is not doubled, whatever
-  standard_conforming_strings says; prefixes stay, and continuation over lines works the same in the shape.
+  backslash of the text is still in the shape and forbids it. Without backslashes strings of all kinds ('..',
+  E'..', N'..', U&'..', B'..', X'..') end at a quote; one with a doubled quote is replaced as two, which
+  stand as close as before. Prefixes stay, and continuation over lines works the same in the shape.
 * The first replaced quote stands after text that is in the shape as it was. Were it inside a quoted
   identifier, a comment or a dollar-quoted string, its opening (`"`, `--`, `/*`, `$` without a digit behind
   it) would be in the shape and forbid it. So it does open a string; and so on for the next.
@@ -37,15 +37,15 @@ from .kinds import StatementKind
 # As a number: `in` finds a byte much faster than a string of one.
 QUOTE: Final = ord("'")
 
-_strings: Final = re.compile(rb"'[^'\\\0]*+'(?:'[^'\\\0]*+')*+").sub
+_strings: Final = re.compile(rb"'[^'\\\0]*+'").sub
 _NUMBER: Final = re.compile(rb"[0-9](?<![\w$\x80-\xff][0-9])[0-9]*+(?![\w\x80-\xff])")
 _numbers: Final = _NUMBER.sub
 _MISLEADING: Final = re.compile(rb"[\"\\\0]|--|/\*|\$(?![0-9])|uescape", re.IGNORECASE)
 
-# Lists of equal constants, and lists of equal groups such as the rows of VALUES.
+# Lists of equal constants, and of equal groups such as the rows of VALUES (one level of brackets inside).
 _LONG: Final = 1024
 _CONSTANT_LIST: Final = re.compile(rb"(?<![\w$.\x80-\xff])(1|'x')(?:\s*+,\s*+\1(?![\w.'\x80-\xff]))++")
-_GROUP_LIST: Final = re.compile(rb"(\([^()]*+\))(?:\s*+,\s*+\1)++")
+_GROUP_LIST: Final = re.compile(rb"(\((?:[^()]++|\([^()]*+\))*+\))(?:\s*+,\s*+\1)++")
 
 _SHAPED_KINDS: Final = frozenset(
     {

@@ -166,7 +166,7 @@ async def _serve(backend: FakeBackend, stream: trio.SocketStream) -> None:
 
 
 async def _read_startup(stream: trio.SocketStream) -> tuple[StartupPacket, bytes]:
-    """The first packet that asks for no encryption, which is refused, and what came after. Raises `ClientGone`."""
+    """The first packet that is no request for encryption, and what came after. Raises `ClientGone`."""
     buffer = bytearray()
     while True:
         while (found := parse_startup(buffer)) is None:

@@ -31,12 +31,11 @@ class ProxyDidNotStart(Exception):
 
 @frozen
 class ProxyProcess:
-    """A running proxy: where it listens, and what it was started with."""
+    """A running proxy: where it and its admin listener can be reached, and what its ready file says."""
 
     host: str
     port: int
-    admin_host: str
-    admin_port: int
+    admin: tuple[str, int] | None
     pid: int
     ready: Mapping[str, Any] = field(repr=False)
     log_file: Path = field(repr=False)
@@ -120,8 +119,8 @@ def _read_ready(path: Path) -> dict[str, Any] | None:
 
 def _describe(process: subprocess.Popen[bytes], root: Path, ready: Mapping[str, Any]) -> ProxyProcess:
     host, port = _address(ready["listen"])
-    admin_host, admin_port = _address(ready["admin"])
-    return ProxyProcess(host, port, admin_host, admin_port, process.pid, ready, root / "log", process)
+    admin = _address(ready["admin"]) if ready.get("admin") else None
+    return ProxyProcess(host, port, admin, process.pid, ready, root / "log", process)
 
 
 def _address(value: str | list[str]) -> tuple[str, int]:

@@ -2,8 +2,8 @@
 
 Masked is only what must differ between two connections to one server: pids and secrets (the pid of a
 connection of the same script becomes its label, so that a wrong one shows), OIDs of user objects (numbered as
-they appear), keepalives of replication, and the values of columns that the caller names. Everything else has to
-be equal, file and line of the server's source in error reports included.
+they appear), keepalives of replication, and the values of columns that the caller names. Everything else has
+to be equal.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from helios_trio.wire import backend_messages as back
 from helios_trio.wire.layout import Message
 
+_SOURCE_FIELDS = frozenset("FLR")
 FIRST_USER_OID = 16384
 """OIDs below are PostgreSQL's own and the same everywhere (FirstNormalObjectId)."""
 
@@ -145,7 +146,10 @@ def _notifications_last(events: list[Event]) -> list[Event]:
 
 
 def first_difference(expected: Mapping[str, list[Event]], found: Mapping[str, list[Event]]) -> str | None:
-    """The first message that differs, in words, with a few messages before it; None when all are equal."""
+    """The first message that differs, in words, with a few messages before it; None when all are equal.
+
+    An error report in `found` may lack file, line and routine: then it is the proxy's own, not PostgreSQL's.
+    """
     for label in sorted({*expected, *found}):
         difference = _difference(expected.get(label, []), found.get(label, []))
         if difference is not None:
@@ -156,11 +160,19 @@ def first_difference(expected: Mapping[str, list[Event]], found: Mapping[str, li
 def _difference(expected: list[Event], found: list[Event]) -> str | None:
     for at in range(max(len(expected), len(found))):
         left, right = expected[at : at + 1], found[at : at + 1]
-        if left != right:
+        if left != right and not _same_report(*left, *right):
             before = "".join(f"\n      equal: {_shown(event)}" for event in expected[max(0, at - 4) : at])
             more = "".join(f"\n       then: {_shown(event)}" for event in found[at + 1 : at + 4])
             return f"message {at}:{before}\n   expected: {_shown(*left)}\n      found: {_shown(*right)}{more}"
     return None
+
+
+def _same_report(*pair: Event) -> bool:
+    """Whether both report the same, and the second names no place in PostgreSQL's source because it made it itself."""
+    match pair:
+        case [back.ErrorResponse(fields=server), back.ErrorResponse(fields=proxy)]:
+            return proxy.pairs == tuple(field for field in server.pairs if field[0] not in _SOURCE_FIELDS)
+    return False
 
 
 def _shown(event: Event | None = None) -> str:

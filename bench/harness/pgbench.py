@@ -1,0 +1,88 @@
+"""pgbench of the wheel, against any target. Called by `relay` and `connect`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from harness.processes import cpu_seconds
+from harness.servers import DATABASE, USER, Target
+from helios_trio.embedded.binaries import wheel_bin_dir
+
+SCALE: Final = 10  # a million rows
+_LATENCY, _LAG = 2, 6  # columns of the transaction log, both in microseconds
+
+
+@frozen
+class Run:
+    """What one run of pgbench measured."""
+
+    tps: float
+    transactions: int
+    cpu_us: float | None
+    """Processor time of the proxy for each transaction, microseconds; None for PostgreSQL itself."""
+
+
+def initialise(target: Target) -> None:
+    """Create and fill pgbench's tables."""
+    _run(target, DATABASE, ["-i", "-q", "-s", str(SCALE)])
+
+
+def run(
+    target: Target,
+    *options: str,
+    database: str = DATABASE,
+    clients: int = 8,
+    threads: int = 1,
+    seconds: int | None = None,
+    transactions: int | None = None,
+) -> Run:
+    """Run for so many seconds, or so many transactions of each client."""
+    length = ["-T", str(seconds)] if seconds is not None else ["-t", str(transactions)]
+    before = cpu_seconds(target.pid) if target.pid else 0.0
+    report = _run(target, database, ["-n", "-c", str(clients), "-j", str(threads), *length, *options])
+    done = int(_number(r"transactions actually processed: (\d+)", report))
+    cpu = (cpu_seconds(target.pid) - before) / done * 1e6 if target.pid else None
+    return Run(tps=_number(r"tps = ([\d.]+)", report), transactions=done, cpu_us=cpu)
+
+
+def latencies_ms(target: Target, *options: str, rate: int, seconds: int, clients: int = 8) -> list[float]:
+    """How long each transaction took, in milliseconds and sorted, at so many a second.
+
+    Counted from when pgbench sent it, not from when it should have: how late pgbench itself was is no
+    concern of the target's.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-latencies-") as folder:
+        log = ["-l", f"--log-prefix={folder}/log", "-R", str(rate), "-T", str(seconds)]
+        _run(target, DATABASE, ["-n", "-c", str(clients), "-j", "1", *log, *options])
+        lines = [line.split() for path in Path(folder).iterdir() for line in path.read_text().splitlines()]
+    return sorted((int(line[_LATENCY]) - int(line[_LAG])) / 1000 for line in lines)
+
+
+def _run(target: Target, database: str, arguments: Sequence[str]) -> str:
+    command = [str(wheel_bin_dir() / "pgbench"), "-h", target.host, "-p", str(target.port), "-U", USER]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    done = subprocess.run(
+        [*command, *arguments, database],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"pgbench {' '.join(arguments)} against {target.name} failed:\n{done.stderr}")
+    return done.stdout
+
+
+def _number(pattern: str, report: str) -> float:
+    found = re.search(pattern, report)
+    if found is None:
+        raise LookupError(f"pgbench did not report {pattern!r}:\n{report}")
+    return float(found[1])

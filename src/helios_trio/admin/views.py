@@ -1,0 +1,164 @@
+"""What the REST API answers, as classes, and how they are made from the parts. Pure: times are arguments.
+
+Used by: admin.api.
+"""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+
+from attrs import frozen
+
+from helios_trio import __version__
+from helios_trio.admin.parts import Parts
+from helios_trio.cluster.observation import format_lsn
+from helios_trio.cluster.topology import NodeState
+
+
+@frozen(kw_only=True)
+class HealthView:
+    """`/health`: whether the process serves, and whether it could serve a write now."""
+
+    status: str
+    ready: bool
+    draining: bool
+    #: name of the node that takes writes; null when there is none
+    primary: str | None
+    #: why it is not ready; empty when it is
+    reason: str
+
+
+@frozen(kw_only=True)
+class VersionView:
+    """`/api/v1/version`."""
+
+    name: str
+    version: str
+    python: str
+    started_at: str
+    #: number of this process, which is the first byte of the secrets of its clients
+    process: int
+
+
+@frozen(kw_only=True)
+class NodeView:
+    """One server in `/api/v1/topology`; null is unknown."""
+
+    name: str
+    host: str
+    port: int
+    role: str
+    configured_role: str
+    healthy: bool | None
+    reason: str
+    writable: bool
+    in_recovery: bool | None
+    #: end of the WAL it has, and of what it has replayed
+    lsn: str | None
+    replayed_lsn: str | None
+    lag_seconds: float | None
+    lag_bytes: int | None
+    timeline: int | None
+    system_identifier: str | None
+    server_version: str | None
+    checked_at: str | None
+    #: server connections of this proxy, those being opened included
+    connections: int
+    max_connections: int
+    priority: int
+    region: str
+    tags: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class TopologyView:
+    """`/api/v1/topology`."""
+
+    #: name of the node that takes writes; null when there is none
+    primary: str | None
+    ready: bool
+    nodes: tuple[NodeView, ...]
+
+
+def health_view(parts: Parts) -> HealthView:
+    """How it is going."""
+    writer, draining = parts.topology.writer, parts.proxy.draining
+    reason = "draining" if draining else _why_not_ready(parts)
+    return HealthView(
+        status="degraded" if reason else "ok",
+        ready=not reason,
+        draining=draining,
+        primary=writer.backend.name if writer else None,
+        reason=reason,
+    )
+
+
+def _why_not_ready(parts: Parts) -> str:
+    """Empty when writes can be served."""
+    topology = parts.topology
+    if topology.ready:
+        return ""
+    writer = topology.writer
+    if writer is None:
+        return "no server takes writes"
+    return f"{writer.backend.name}: {writer.reason or 'not asked yet'}"
+
+
+def version_view(parts: Parts) -> VersionView:
+    """What runs here since when."""
+    return VersionView(
+        name="helios_trio",
+        version=__version__,
+        python=platform.python_version(),
+        started_at=rfc3339(parts.started_at),
+        process=parts.proxy.limits.process,
+    )
+
+
+def topology_view(parts: Parts, *, now: float, clock: float) -> TopologyView:
+    """All nodes. `now`: seconds since 1970 (UTC); `clock`: the same moment on Trio's clock."""
+    writer = parts.topology.writer
+    return TopologyView(
+        primary=writer.backend.name if writer else None,
+        ready=parts.topology.ready,
+        nodes=tuple(_node_view(parts, node, now - clock) for node in parts.topology),
+    )
+
+
+def _node_view(parts: Parts, node: NodeState, epoch: float) -> NodeView:
+    """`epoch`: what Trio's zero is in seconds since 1970."""
+    backend, seen = node.backend, node.observed
+    return NodeView(
+        name=backend.name,
+        host=backend.host,
+        port=backend.port,
+        role=node.role.value,
+        configured_role=str(backend.role),
+        healthy=node.healthy,
+        reason=node.reason,
+        writable=node.writable,
+        in_recovery=seen.in_recovery if seen else None,
+        lsn=_lsn(seen.position if seen else None),
+        replayed_lsn=_lsn(seen.replayed if seen else None),
+        lag_seconds=seen.lag_seconds if seen else None,
+        lag_bytes=parts.topology.lag_bytes(node),
+        timeline=node.timeline,
+        system_identifier=node.system_identifier,
+        server_version=seen.server_version if seen else None,
+        checked_at=None if node.checked_at is None else rfc3339(epoch + node.checked_at),
+        connections=parts.pools.used_of(backend.name),
+        max_connections=backend.max_connections,
+        priority=backend.priority,
+        region=backend.region,
+        tags=backend.tags,
+    )
+
+
+def _lsn(position: int | None) -> str | None:
+    return None if position is None else format_lsn(position)
+
+
+def rfc3339(seconds: float) -> str:
+    """A time in UTC, with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,79 @@
+"""What one probe asks a server and what it learns: one query, made of what every user may ask releases 12 to 18.
+
+Positions in the WAL are numbers of bytes since its beginning, as the difference of two `pg_lsn` is (PostgreSQL docs:
+"pg_lsn Type").
+
+Used by: cluster.prober (asks), cluster.topology (keeps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+# The timeline of a primary is taken from the name of its WAL file, as its control file names the old one until the
+# first checkpoint after a promotion. `pg_stat_wal_receiver` shows to users without pg_read_all_stats only that there
+# is a receiver. The age of the last transaction says nothing while a standby has nothing left to replay.
+PROBE: Final = """
+SELECT recovering,
+       CASE WHEN recovering THEN greatest(received, replayed) ELSE pg_current_wal_insert_lsn() END - '0/0',
+       CASE WHEN recovering THEN replayed - '0/0' END,
+       CASE WHEN NOT recovering THEN NULL
+            WHEN received = replayed AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
+            ELSE greatest(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0)
+       END::float8,
+       CASE WHEN recovering
+            THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()),
+                          (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
+                          (SELECT max(received_tli) FROM pg_stat_wal_receiver))
+            ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int
+       END,
+       (SELECT system_identifier::text FROM pg_control_system()),
+       current_setting('server_version')
+  FROM (SELECT pg_is_in_recovery() AS recovering,
+               pg_last_wal_receive_lsn() AS received,
+               pg_last_wal_replay_lsn() AS replayed) AS wal
+"""
+
+#: For servers that refuse part of `PROBE`: functions revoked from PUBLIC, or derivatives of PostgreSQL without them.
+REDUCED_PROBE: Final = """
+SELECT pg_is_in_recovery(), NULL, NULL, NULL, NULL, NULL, current_setting('server_version')
+"""
+
+
+@frozen
+class Observation:
+    """What a server said of itself; None where it would not say."""
+
+    in_recovery: bool
+    #: end of the WAL that it has: written (primary) or received (standby), in bytes
+    position: int | None = None
+    #: end of the WAL that a standby has replayed, in bytes
+    replayed: int | None = None
+    #: how old the last transaction is that a standby has replayed; 0 when it has replayed all it received
+    lag_seconds: float | None = None
+    timeline: int | None = None
+    #: equal for servers that hold copies of the same data
+    system_identifier: str | None = None
+    server_version: str = ""
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Observation:
+        """The row that `PROBE` or `REDUCED_PROBE` returns."""
+        in_recovery, position, replayed, lag, timeline, system, version = row
+        return cls(
+            in_recovery=in_recovery,
+            position=None if position is None else int(position),
+            replayed=None if replayed is None else int(replayed),
+            lag_seconds=lag,
+            timeline=timeline,
+            system_identifier=system,
+            server_version=version,
+        )
+
+
+def format_lsn(position: int) -> str:
+    """A position as PostgreSQL writes it, such as `16/B374D848`."""
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"

@@ -1,0 +1,165 @@
+"""What `helios setup` creates in a database: the schema `helios`, two roles, and what they may do.
+
+Roles belong to the whole cluster, everything else to one database, so the statements are run once in each
+database that the proxy serves (and in template1, for those to come). They may be run again at any time,
+need a superuser, and give nobody more than is listed here. Called by the command line and by `app`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen, validators
+from psycopg import sql
+
+from helios_trio.control.connection import ControlConnection
+
+SCHEMA = "helios"
+
+_NAME = validators.matches_re(r"[^$\x00]{1,63}")  # a dollar sign could end a quoted body
+
+
+@frozen
+class SetupSettings:
+    """The names of the roles; see `[control] user` and `[auth] auth_user` in the configuration."""
+
+    control_user: str = field(default="helios_control", validator=_NAME)
+    auth_user: str = field(default="helios_auth", validator=_NAME)
+
+
+@frozen
+class SetupStatement:
+    """One statement, and what it is for."""
+
+    purpose: str
+    text: str
+
+
+def statements(settings: SetupSettings) -> tuple[SetupStatement, ...]:
+    """All statements in order; every one of them may be repeated."""
+    return (*_roles(settings), *_schema(settings), *_user_lookup(settings))
+
+
+def setup_sql(settings: SetupSettings) -> str:
+    """The same as a script for psql (`helios setup --print`). Passwords are not in it."""
+    parts = [f"-- {statement.purpose}\n{statement.text};\n" for statement in statements(settings)]
+    return "\n".join(["BEGIN;\n", *parts, "COMMIT;\n"])
+
+
+async def apply(
+    connection: ControlConnection, settings: SetupSettings, passwords: Mapping[str, str] | None = None
+) -> None:
+    """Run all statements in one transaction, and set the passwords given by role.
+
+    The server is told the SCRAM verifier, not the password, which therefore cannot reach its log.
+
+    Raises:
+        psycopg.Error: what the server objected to; nothing has changed then.
+    """
+    async with connection.transaction():
+        for statement in statements(settings):
+            await connection.execute(statement.text.encode())
+        for role, password in (passwords or {}).items():
+            verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+            await connection.execute(
+                sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                    sql.Identifier(role), sql.Literal(verifier.decode())
+                )
+            )
+
+
+async def publications_at_risk(connection: ControlConnection) -> list[str]:
+    """Publications of this database that would replicate tables of the schema `helios` to subscribers.
+
+    These tables describe this cluster's own commits and are meaningless, or wrong, anywhere else.
+    """
+    found = "SELECT pubname::text FROM pg_catalog.pg_publication WHERE puballtables"
+    if connection.info.server_version >= 150000:  # FOR TABLES IN SCHEMA
+        found += (
+            " UNION SELECT p.pubname::text FROM pg_catalog.pg_publication p"
+            " JOIN pg_catalog.pg_publication_namespace n ON n.pnpubid = p.oid"
+            f" JOIN pg_catalog.pg_namespace s ON s.oid = n.pnnspid WHERE s.nspname = '{SCHEMA}'"
+        )
+    cursor = await connection.execute(f"{found} ORDER BY 1".encode())
+    return [row[0] for row in await cursor.fetchall()]
+
+
+def _roles(settings: SetupSettings) -> tuple[SetupStatement, ...]:
+    control = _name(settings.control_user)
+    return (
+        _role(settings.control_user, "The proxy's own user: probes and promotion"),
+        _role(settings.auth_user, "The user that looks up other users' password verifiers"),
+        SetupStatement(
+            "Replication positions and the sessions of other users (PostgreSQL docs: Predefined Roles)",
+            f"GRANT pg_monitor TO {control}",
+        ),
+        SetupStatement(
+            "Promotion of a standby",
+            f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_promote(boolean, integer) TO {control}",
+        ),
+    )
+
+
+def _role(name: str, purpose: str) -> SetupStatement:
+    """An existing role is left as it is: it may be somebody's."""
+    return SetupStatement(
+        purpose,
+        "DO $helios$ BEGIN\n"
+        f"  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {_literal(name)}) THEN\n"
+        f"    CREATE ROLE {_name(name)}\n"
+        "      LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;\n"
+        "  END IF;\n"
+        "END $helios$",
+    )
+
+
+def _schema(settings: SetupSettings) -> tuple[SetupStatement, ...]:
+    return (
+        SetupStatement("A schema of the proxy's own", f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"),
+        SetupStatement(
+            "Its owner could replace what is in it: a schema made by somebody else is not used",
+            "DO $helios$ BEGIN\n"
+            "  IF NOT (SELECT r.rolsuper FROM pg_catalog.pg_namespace n\n"
+            f"          JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner WHERE n.nspname = '{SCHEMA}') THEN\n"
+            f"    RAISE EXCEPTION 'schema {SCHEMA} belongs to a role that is not a superuser';\n"
+            "  END IF;\n"
+            "END $helios$",
+        ),
+        SetupStatement("Nobody else sees into it", f"REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC"),
+        SetupStatement("The proxy's roles do", f"GRANT USAGE ON SCHEMA {SCHEMA} TO {_both(settings)}"),
+    )
+
+
+def _user_lookup(settings: SetupSettings) -> tuple[SetupStatement, ...]:
+    function = f"{SCHEMA}.user_lookup(name)"
+    return (
+        SetupStatement(
+            "For auth_query: the verifier of a role that may log in, null once it has expired",
+            f"CREATE OR REPLACE FUNCTION {SCHEMA}.user_lookup(wanted name)\n"
+            "  RETURNS TABLE (usename name, passwd text)\n"
+            "  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp\n"
+            "AS $helios$\n"
+            "  SELECT a.rolname,\n"
+            "         CASE WHEN a.rolvaliduntil < pg_catalog.now() THEN NULL ELSE a.rolpassword END\n"
+            "  FROM pg_catalog.pg_authid a WHERE a.rolname = wanted AND a.rolcanlogin\n"
+            "$helios$",
+        ),
+        SetupStatement("It acts with its owner's rights", f"ALTER FUNCTION {function} OWNER TO CURRENT_USER"),
+        SetupStatement("Nobody else may call it", f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC"),
+        SetupStatement(
+            "The user of auth_query may",
+            f"GRANT EXECUTE ON FUNCTION {function} TO {_name(settings.auth_user)}",
+        ),
+    )
+
+
+def _both(settings: SetupSettings) -> str:
+    return f"{_name(settings.control_user)}, {_name(settings.auth_user)}"
+
+
+def _name(name: str) -> str:
+    return sql.Identifier(name).as_string()
+
+
+def _literal(text: str) -> str:
+    return sql.Literal(text).as_string()
