@@ -61,13 +61,15 @@ class Measured:
 
     tps: dict[str, dict[str, list[float]]] = field(factory=lambda: defaultdict(lambda: defaultdict(list)))
     cpu_us: dict[str, dict[str, list[float]]] = field(factory=lambda: defaultdict(lambda: defaultdict(list)))
+    user_us: dict[str, dict[str, list[float]]] = field(factory=lambda: defaultdict(lambda: defaultdict(list)))
     p99_ms: dict[str, list[float]] = field(factory=lambda: defaultdict(list))
 
     def add(self, case: str, target: Target, run: pgbench.Run) -> None:
         """Note one run."""
         self.tps[case][target.name].append(run.tps)
-        if run.cpu_us is not None:
+        if target.pid is not None:
             self.cpu_us[case][target.name].append(run.cpu_us)
+            self.user_us[case][target.name].append(run.user_us)
 
 
 def main() -> None:
@@ -146,6 +148,7 @@ def evaluate(measured: Measured, pgbouncer: Target | None) -> dict[str, Any]:
         "p99_added_ms": p99["helios"] - p99["direct"],
         "tps": tps,
         "cpu_us_per_query": cpu,
+        "user_us_per_query": _medians(measured.user_us),
         "p99_ms": p99,
     }
 

@@ -124,6 +124,11 @@ def proxy_statement(proxy_for: Callable[[str], ProxyProcess]) -> ProxyProcess:
     return proxy_for("statement")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--every-mode`: also the combinations of exchange and mode that a short run leaves out."""
+    parser.addoption("--every-mode", action="store_true", help="play every exchange in every mode it allows")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Remember how far each proxy's output had come."""
     proxies = item.config.stash.get(_PROXIES, [])

@@ -26,8 +26,15 @@ class Run:
 
     tps: float
     transactions: int
-    cpu_us: float | None
-    """Processor time of the proxy for each transaction, microseconds; None for PostgreSQL itself."""
+    user_us: float = 0.0
+    """User time of the proxy for each transaction, microseconds; 0 for PostgreSQL itself."""
+    system_us: float = 0.0
+    """Its system time, likewise."""
+
+    @property
+    def cpu_us(self) -> float:
+        """Its processor time."""
+        return self.user_us + self.system_us
 
 
 def initialise(target: Target) -> None:
@@ -46,11 +53,11 @@ def run(
 ) -> Run:
     """Run for so many seconds, or so many transactions of each client."""
     length = ["-T", str(seconds)] if seconds is not None else ["-t", str(transactions)]
-    before = cpu_seconds(target.pid) if target.pid else 0.0
+    before = _used_us(target)
     report = _run(target, database, ["-n", "-c", str(clients), "-j", str(threads), *length, *options])
     done = int(_number(r"transactions actually processed: (\d+)", report))
-    cpu = (cpu_seconds(target.pid) - before) / done * 1e6 if target.pid else None
-    return Run(tps=_number(r"tps = ([\d.]+)", report), transactions=done, cpu_us=cpu)
+    user, system = ((now - then) / done for now, then in zip(_used_us(target), before, strict=True))
+    return Run(_number(r"tps = ([\d.]+)", report), done, user, system)
 
 
 def latencies_ms(target: Target, *options: str, rate: int, seconds: int, clients: int = 8) -> list[float]:
@@ -64,6 +71,11 @@ def latencies_ms(target: Target, *options: str, rate: int, seconds: int, clients
         _run(target, DATABASE, ["-n", "-c", str(clients), "-j", "1", *log, *options])
         lines = [line.split() for path in Path(folder).iterdir() for line in path.read_text().splitlines()]
     return sorted((int(line[_LATENCY]) - int(line[_LAG])) / 1000 for line in lines)
+
+
+def _used_us(target: Target) -> tuple[float, float]:
+    user, system = (0.0, 0.0) if target.pid is None else cpu_seconds(target.pid)
+    return user * 1e6, system * 1e6
 
 
 def _run(target: Target, database: str, arguments: Sequence[str]) -> str:

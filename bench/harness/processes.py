@@ -11,10 +11,10 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")  # per second
 _UTIME, _STIME = 11, 12  # fields 14 and 15 of stat, counted from the one after the program's name
 
 
-def cpu_seconds(pid: int) -> float:
-    """Processor time of all threads of a process so far, user and system."""
+def cpu_seconds(pid: int) -> tuple[float, float]:
+    """Processor time of all threads of a process so far: user, system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS
+    return int(fields[_UTIME]) / _TICKS, int(fields[_STIME]) / _TICKS
 
 
 def resident_kib(pid: int) -> int:

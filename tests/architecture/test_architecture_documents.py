@@ -1,4 +1,4 @@
-"""What the documents and the deployment files say is so: commands, options, links, configurations, readiness."""
+"""What documents and deployment files say is so: commands, options, links, configurations, readiness."""
 
 from __future__ import annotations
 
@@ -19,14 +19,8 @@ from helios_trio.testing.running import running_proxy
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "examples" / "deploy"
 SAMPLES = sorted(DEPLOY.glob("*.toml"))
-DOCUMENTS = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *(ROOT / "docs").rglob("*.md"),
-        *(ROOT / "examples").rglob("*.md"),
-        ROOT / "bench/README.md",
-    ]
-)
+FOLDERS = ("docs", "examples", "bench")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for name in FOLDERS for path in (ROOT / name).rglob("*.md"))])
 
 COMMAND = re.compile(r"(?:\bhelios|\bpython -m helios_trio) ([a-z][a-z-]*(?: [^\s`&|;#]+)*)")
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
@@ -128,7 +122,7 @@ def test_image_is_made_of_files_that_exist() -> None:
 
 
 def test_compose_mounts_and_publishes_what_is_configured() -> None:
-    """The compose file's configuration is mounted where the image looks, its ports are those it listens on."""
+    """The configuration is mounted where the image looks for it, and the ports are those it listens on."""
     text = (DEPLOY / "compose.yaml").read_text()
     assert "./container.toml:/etc/helios/helios.toml:ro" in text
     assert "dockerfile: examples/deploy/Dockerfile" in text

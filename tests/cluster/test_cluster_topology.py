@@ -18,7 +18,9 @@ def backend(name: str, role: str = "auto", priority: int = 10) -> Backend:
 
 
 def primary(timeline: int = 1, position: int = 1000, system: str | None = SYSTEM) -> Observation:
-    return Observation(False, position=position, timeline=timeline, system_identifier=system, server_version="18.6")
+    return Observation(
+        False, position=position, timeline=timeline, system_identifier=system, server_version="18.6"
+    )
 
 
 def standby(replayed: int = 1000, timeline: int = 1, system: str | None = SYSTEM) -> Observation:
@@ -167,7 +169,9 @@ def test_lag_is_counted_from_the_writer() -> None:
     assert topology.lag_bytes(topology.nodes["a"]) is None
 
 
-@pytest.mark.parametrize("seen", [standby(system="other"), Observation(True)], ids=["other data", "says nothing"])
+@pytest.mark.parametrize(
+    "seen", [standby(system="other"), Observation(True)], ids=["other data", "says nothing"]
+)
 def test_unknown_lag_is_not_zero(seen: Observation) -> None:
     """Where positions cannot be compared there is no figure."""
     topology = Topology.of([backend("a"), backend("b")])

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from helios_trio.config import (
     AuthMethod,
     ClientTls,
     Config,
+    InvalidConfig,
     PoolMode,
     PoolSettings,
     Secret,
@@ -219,6 +222,7 @@ def test_the_limit_of_a_database_is_that_of_a_server_it_has_for_itself() -> None
         ("listen_port = x", "listen_port"),
         ("unix_socket_dir = @abstract", "unix_socket_dir"),
         ("listen_addr =", "listen_addr"),
+        ("listen_addr = no host, 127.0.0.1", "listen_addr"),
         ("application_name_add_host = 1", "application_name_add_host"),
         ("reserve_pool_size = 5", "reserve_pool_size"),
         ("log_connections = 0", "log_connections"),
@@ -325,3 +329,65 @@ def test_what_pgbouncer_would_refuse_is_refused(text: str, start: str) -> None:
         import_pgbouncer(text)
     assert str(caught.value).startswith(start)
     assert "hunter2" not in str(caught.value)
+
+
+WORDS = st.sampled_from(
+    [
+        "",
+        "0",
+        "1",
+        "-1",
+        "2.5",
+        "99999999999",
+        "yes",
+        "nan",
+        "inf",
+        "*",
+        "@x",
+        "/x",
+        "a b",
+        "${X}",
+        "verify-full",
+        "any",
+    ]
+)
+SETTING = st.tuples(
+    st.sampled_from(sorted({*SETTINGS, *SERVER_TLS, *ELSEWHERE, *NOT_CARRIED, "other"})), WORDS
+)
+PAIR = st.tuples(
+    st.sampled_from(
+        ["host", "port", "dbname", "user", "password", "pool_size", "min_pool_size", "pool_mode", "x"]
+    ),
+    WORDS,
+)
+ENTRIES = st.dictionaries(st.sampled_from(["a", "b", "*"]), st.lists(PAIR, max_size=4), max_size=3)
+
+
+@given(st.lists(SETTING, max_size=6), ENTRIES, ENTRIES)
+def test_whatever_is_imported_loads(
+    settings: list[tuple[str, str]],
+    databases: dict[str, list[tuple[str, str]]],
+    users: dict[str, list[tuple[str, str]]],
+) -> None:
+    """Files apart, which may be on another machine, what comes out is a sound configuration."""
+    text = ["[pgbouncer]", *(f"{name} = {value}" for name, value in settings)]
+    for section, entries in (("databases", databases), ("users", users)):
+        text.append(f"[{section}]")
+        for name, pairs in entries.items():
+            text.append(f"{name} = " + " ".join(f"{key}='{value}'" for key, value in pairs))
+    result = import_pgbouncer("\n".join(text))
+    assert [line for line in problems(result.toml_text) if not is_about_a_file(line)] == []
+
+
+def problems(text: str) -> tuple[str, ...]:
+    """The lines of the error about a configuration; none if it is sound."""
+    try:
+        loads(text, {}, source="imported", folder=Path("/"))
+    except InvalidConfig as error:
+        return error.lines
+    return ()
+
+
+def is_about_a_file(line: str) -> bool:
+    """Whether it is about a file that is not here, or about TLS or `cert` without the files they need."""
+    return "a readable file" in line or "expected a file, as" in line or "imported: proxy.tls.mode" in line

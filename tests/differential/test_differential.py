@@ -9,15 +9,17 @@ import attrs
 import psycopg
 import pytest
 import trio
-
 from exchanges import EVERY_MODE, EXCHANGES, Exchange
+
 from helios_trio.testing.player import Address, play
 from helios_trio.testing.running import ProxyProcess
 from helios_trio.testing.transcript import Event, Transcript, first_difference
 
 DATABASE = "corpus"
 CASES = [
-    pytest.param(exchange, mode, id=f"{exchange.name}-{mode}") for exchange in EXCHANGES for mode in exchange.modes
+    pytest.param(exchange, mode, id=f"{exchange.name}-{mode}")
+    for exchange in EXCHANGES
+    for mode in exchange.modes
 ]
 
 

@@ -14,9 +14,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, field, frozen
-
 from adapters.adapter import Adapter, Endpoint, Session
+from attrs import define, field, frozen
 
 STATEMENT_REFUSES = {"statement": "statement mode refuses transactions of several requests"}
 
@@ -84,7 +83,9 @@ def behaviour(
 @behaviour()
 def numbers_and_texts(stage: Stage) -> Any:
     session = stage.connect()
-    return session.query("select 1::int2, 2::int4, 3::int8, 1.5::float4, 2.5::float8, 1.20::numeric, 'x'::text, 'y'::varchar(3)")
+    return session.query(
+        "select 1::int2, 2::int4, 3::int8, 1.5::float4, 2.5::float8, 1.20::numeric, 'x'::text, 'y'::varchar(3)"
+    )
 
 
 @behaviour()
@@ -95,15 +96,19 @@ def nulls_and_empty(stage: Stage) -> Any:
 @behaviour()
 def dates_and_times(stage: Stage) -> Any:
     session = stage.connect(timezone="UTC")
-    return session.query("select '2024-02-29'::date, '12:34:56.789'::time, '2024-02-29 12:00'::timestamp, "
-                         "'2024-02-29 12:00+02'::timestamptz, '3 days 4 hours'::interval")
+    return session.query(
+        "select '2024-02-29'::date, '12:34:56.789'::time, '2024-02-29 12:00'::timestamp, "
+        "'2024-02-29 12:00+02'::timestamptz, '3 days 4 hours'::interval"
+    )
 
 
 @behaviour()
 def json_arrays_uuid_bytes(stage: Stage) -> Any:
     session = stage.connect()
-    return session.query("select '{\"a\": [1, null]}'::jsonb, '{1,2,3}'::int[], '{{a,b},{c,d}}'::text[], "
-                         "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid, '\\x00ff10'::bytea, true, false")
+    return session.query(
+        "select '{\"a\": [1, null]}'::jsonb, '{1,2,3}'::int[], '{{a,b},{c,d}}'::text[], "
+        "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid, '\\x00ff10'::bytea, true, false"
+    )
 
 
 @behaviour()
@@ -140,7 +145,9 @@ def writes_report_counts(stage: Stage) -> Any:
 @behaviour()
 def insert_returning(stage: Stage) -> Any:
     session = stage.connect()
-    return session.query("insert into accounts values ($1, $2, 5) returning id, owner, balance * 2", 11, "eleven")
+    return session.query(
+        "insert into accounts values ($1, $2, 5) returning id, owner, balance * 2", 11, "eleven"
+    )
 
 
 @behaviour()
@@ -189,16 +196,29 @@ def several_statements_are_one_transaction(stage: Stage) -> Any:
 @behaviour()
 def errors_and_their_codes(stage: Stage) -> Any:
     session = stage.connect()
-    statements = ("selec", "select * from nowhere", "select nothing_there", "select 1/0", "select 'x'::int",
-                  "insert into accounts values (1, 'again', 0)", "insert into accounts values (30, null, 0)",
-                  "insert into accounts values (31, 'x', -1)", "select no_such_function()", "drop table nowhere")
-    return [stage.failure(lambda sql=sql: session.query(sql)) for sql in statements], session.query("select 1")
+    statements = (
+        "selec",
+        "select * from nowhere",
+        "select nothing_there",
+        "select 1/0",
+        "select 'x'::int",
+        "insert into accounts values (1, 'again', 0)",
+        "insert into accounts values (30, null, 0)",
+        "insert into accounts values (31, 'x', -1)",
+        "select no_such_function()",
+        "drop table nowhere",
+    )
+    return [stage.failure(lambda sql=sql: session.query(sql)) for sql in statements], session.query(
+        "select 1"
+    )
 
 
 @behaviour()
 def error_with_parameters(stage: Stage) -> Any:
     session = stage.connect()
-    return stage.failure(lambda: session.query("select 10 / $1::int", 0)), session.query("select 10 / $1::int", 2)
+    return stage.failure(lambda: session.query("select 10 / $1::int", 0)), session.query(
+        "select 10 / $1::int", 2
+    )
 
 
 @behaviour(not_in=STATEMENT_REFUSES)
@@ -286,7 +306,10 @@ def deferred_constraint_fails_at_commit(stage: Stage) -> Any:
 @behaviour("prepare")
 def prepared_statement(stage: Stage) -> Any:
     session = stage.connect()
-    double, owner = session.prepare("select $1::int * 2"), session.prepare("select owner from accounts where id = $1::int")
+    double, owner = (
+        session.prepare("select $1::int * 2"),
+        session.prepare("select owner from accounts where id = $1::int"),
+    )
     return double(4), owner(1), double(5), owner(2), session.query("select 1"), owner(3)
 
 
@@ -333,7 +356,9 @@ def twenty_prepared(stage: Stage) -> Any:
 @behaviour("many")
 def execute_many(stage: Stage) -> Any:
     session = stage.connect()
-    session.execute_many("insert into accounts values ($1, $2, $3)", [(n, f"owner {n}", n) for n in range(60, 160)])
+    session.execute_many(
+        "insert into accounts values ($1, $2, $3)", [(n, f"owner {n}", n) for n in range(60, 160)]
+    )
     return session.query("select count(*), sum(balance) from accounts where id >= 60")
 
 
@@ -386,7 +411,9 @@ def copy_out(stage: Stage) -> Any:
 
 @behaviour("copy")
 def copy_out_large(stage: Stage) -> Any:
-    data = stage.connect().copy_out("copy (select n, repeat('y', 100) from generate_series(1, 20000) n) to stdout")
+    data = stage.connect().copy_out(
+        "copy (select n, repeat('y', 100) from generate_series(1, 20000) n) to stdout"
+    )
     return len(data), data[:20]
 
 
@@ -422,8 +449,13 @@ def cancel_running_query(stage: Stage) -> Any:
     session, observer = stage.connect(), stage.connect()
 
     def cancel_when_running() -> None:
-        while observer.query("select count(*) from pg_stat_activity where state = 'active' "
-                             "and query like 'select pg_sleep(30), $tag$driver%'")[0][0] != 1:
+        while (
+            observer.query(
+                "select count(*) from pg_stat_activity where wait_event = 'PgSleep' "
+                "and query like 'select pg_sleep(30), $tag$driver%'"
+            )[0][0]
+            != 1
+        ):
             pass
         session.cancel()
 
@@ -437,7 +469,9 @@ def cancel_running_query(stage: Stage) -> Any:
 @behaviour("pipeline")
 def pipeline(stage: Stage) -> Any:
     session = stage.connect()
-    return session.pipeline([("select $1::int", (number,)) for number in range(30)]), session.query("select 'after'")
+    return session.pipeline([("select $1::int", (number,)) for number in range(30)]), session.query(
+        "select 'after'"
+    )
 
 
 @behaviour("pipeline")
@@ -453,8 +487,11 @@ def settings_are_kept(stage: Stage) -> Any:
     session.execute("set work_mem = '7MB'")
     session.execute("set datestyle = 'German'")
     session.execute("set app.tenant_id = '42'")
-    found = [session.query("show work_mem"), session.query("select current_setting('app.tenant_id')"),
-             session.query("select ('2024-02-29'::date)::text")]
+    found = [
+        session.query("show work_mem"),
+        session.query("select current_setting('app.tenant_id')"),
+        session.query("select ('2024-02-29'::date)::text"),
+    ]
     session.execute("reset work_mem")
     return found, session.query("show work_mem")
 
@@ -479,8 +516,12 @@ def set_local(stage: Stage) -> Any:
 @behaviour()
 def start_up_settings(stage: Stage) -> Any:
     session = stage.connect(application_name="driver_suite", work_mem="3MB", search_path="other,public")
-    return (session.query("show application_name"), session.query("show work_mem"), session.query("show search_path"),
-            session.query("select * from placed"))
+    return (
+        session.query("show application_name"),
+        session.query("show work_mem"),
+        session.query("show search_path"),
+        session.query("select * from placed"),
+    )
 
 
 @behaviour("status")
@@ -517,8 +558,13 @@ def advisory_locks(stage: Stage) -> Any:
     taken = session.query("select pg_try_advisory_lock(77001)")
     refused = other.query("select pg_try_advisory_lock(77001)")
     freed = session.query("select pg_advisory_unlock(77001)")
-    return taken, refused, freed, other.query("select pg_try_advisory_lock(77001)"), other.query(
-        "select pg_advisory_unlock(77001)")
+    return (
+        taken,
+        refused,
+        freed,
+        other.query("select pg_try_advisory_lock(77001)"),
+        other.query("select pg_advisory_unlock(77001)"),
+    )
 
 
 @behaviour("notices")
@@ -585,7 +631,11 @@ def table_changes_type(stage: Stage) -> Any:
         session.execute("insert into driver_changing values (1)")
         before = session.query("select * from driver_changing")
         other.execute("alter table driver_changing alter a type text")
-        return before, stage.failure(lambda: session.query("select * from driver_changing")), session.query("select 2")
+        return (
+            before,
+            stage.failure(lambda: session.query("select * from driver_changing")),
+            session.query("select 2"),
+        )
     finally:
         session.execute("drop table driver_changing")
 
@@ -593,8 +643,11 @@ def table_changes_type(stage: Stage) -> Any:
 @behaviour()
 def catalogue_queries(stage: Stage) -> Any:
     session = stage.connect()
-    return session.query("select column_name::text, data_type::text from information_schema.columns "
-                         "where table_name = $1 order by ordinal_position", "accounts")
+    return session.query(
+        "select column_name::text, data_type::text from information_schema.columns "
+        "where table_name = $1 order by ordinal_position",
+        "accounts",
+    )
 
 
 @behaviour()

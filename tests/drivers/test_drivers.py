@@ -7,15 +7,15 @@ from typing import Any
 
 import psycopg
 import pytest
-from attrs import define, field
-
 from adapters.adapter import Adapter, Endpoint
 from adapters.with_asyncpg import Asyncpg
 from adapters.with_node import NodePostgres, NodeUnavailable, find_node_postgres
 from adapters.with_pg8000 import Pg8000
 from adapters.with_psycopg import Psycopg, PsycopgPreparing
 from adapters.with_psycopg2 import Psycopg2
+from attrs import define, field
 from behaviours import BEHAVIOURS, Behaviour, Stage
+
 from helios_trio.testing.running import ProxyProcess
 
 pytestmark = pytest.mark.cluster

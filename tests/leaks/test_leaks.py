@@ -28,7 +28,7 @@ create sequence numbers;
 create role somebody;
 grant somebody to postgres;
 create function sets_inside() returns void language plpgsql as
-    $$ begin perform set_config('work_mem', '3MB', false); perform set_config('app.inside', 'x', false); end $$;
+    $$ begin perform set_config('random_page_cost', '3', false); perform set_config('app.inside', 'x', false); end $$;
 create function makes_temp() returns void language plpgsql as
     $$ begin execute 'create temp table made_inside as select 1 as a'; end $$;
 create function locks_inside() returns void language plpgsql as $$ begin perform pg_advisory_lock(90002); end $$;
@@ -58,48 +58,111 @@ LEAKS = (
     Leak("time_zone", ("set time zone 'Asia/Tokyo'",), "show timezone"),
     Leak("client_encoding", ("set client_encoding = 'LATIN1'",), "show client_encoding"),
     Leak("statement_timeout", ("set statement_timeout = '1h'",), "show statement_timeout"),
-    Leak("session_characteristics",
-         ("set session characteristics as transaction isolation level serializable read only",),
-         "select current_setting('transaction_isolation'), current_setting('transaction_read_only')"),
+    Leak(
+        "session_characteristics",
+        ("set session characteristics as transaction isolation level serializable read only",),
+        "select current_setting('transaction_isolation'), current_setting('transaction_read_only')",
+    ),
     Leak("set_config", ("select set_config('work_mem', '6MB', false)",), "show work_mem"),
-    Leak("update_of_pg_settings", ("update pg_settings set setting = '6MB' where name = 'work_mem'",), "show work_mem"),
+    Leak(
+        "update_of_pg_settings",
+        ("update pg_settings set setting = '6MB' where name = 'temp_buffers'",),
+        "show temp_buffers",
+    ),
     Leak("setting_in_committed_block", ("begin; set work_mem = '5MB'; commit",), "show work_mem"),
     Leak("setting_in_rolled_back_block", ("begin; set work_mem = '5MB'; rollback",), "show work_mem"),
-    Leak("setting_kept_after_savepoint", ("begin; savepoint s; set work_mem = '5MB'; release s; commit",), "show work_mem"),
-    Leak("setting_before_failed_string", ("set work_mem = '4MB'", "set work_mem = '9MB'; select 1/0"), "show work_mem"),
+    Leak(
+        "setting_kept_after_savepoint",
+        ("begin; savepoint s; set work_mem = '5MB'; release s; commit",),
+        "show work_mem",
+    ),
+    Leak(
+        "setting_before_failed_string",
+        ("set work_mem = '4MB'", "set work_mem = '9MB'; select 1/0"),
+        "show work_mem",
+    ),
     Leak("set_local", ("begin; set local work_mem = '5MB'; commit",), "show work_mem"),
-    Leak("set_local_over_set", ("begin; set work_mem = '4MB'; set local work_mem = '5MB'; commit",), "show work_mem"),
+    Leak(
+        "set_local_over_set",
+        ("begin; set work_mem = '4MB'; set local work_mem = '5MB'; commit",),
+        "show work_mem",
+    ),
     Leak("placeholder", ("set app.tenant_id = '42'",), "show app.tenant_id"),
     Leak("placeholder_reset", ("set app.tenant_id = '42'", "reset app.tenant_id"), "show app.tenant_id"),
     Leak("placeholder_rolled_back", ("begin; set app.tenant_id = '42'; rollback",), "show app.tenant_id"),
     Leak("placeholder_local", ("begin; set local app.tenant_id = '42'; commit",), "show app.tenant_id"),
-    Leak("placeholder_by_set_config", ("select set_config('app.tenant_id', '42', false)",),
-         "select current_setting('app.tenant_id', true)"),
+    Leak(
+        "placeholder_by_set_config",
+        ("select set_config('app.tenant_id', '42', false)",),
+        "select current_setting('app.tenant_id', true)",
+    ),
     Leak("role", ("set role somebody",), "select current_user"),
     Leak("role_in_block", ("begin; set role somebody; commit",), "select current_user"),
-    Leak("session_authorization", ("set session authorization somebody",), "select session_user, current_user"),
-    Leak("set_inside_function", ("select sets_inside()",), "show work_mem"),
+    Leak(
+        "session_authorization", ("set session authorization somebody",), "select session_user, current_user"
+    ),
+    Leak("set_inside_function", ("select sets_inside()",), "show random_page_cost"),
     Leak("placeholder_inside_function", ("select sets_inside()",), "show app.inside"),
-    Leak("set_inside_do", ("do $$ begin perform set_config('work_mem', '3MB', false); end $$",), "show work_mem"),
+    Leak(
+        "set_inside_do",
+        ("do $$ begin perform set_config('seq_page_cost', '3', false); end $$",),
+        "show seq_page_cost",
+    ),
     Leak("set_executed_inside_do", ("do $$ begin execute 'set app.done = ''x'''; end $$",), "show app.done"),
     Leak("function_with_own_setting", ("select sets_own()",), "show work_mem"),
     Leak("temp_table", ("create temp table mine (a int)",), "select * from mine", pins=True),
-    Leak("temp_table_shadowing", ("create temp table kept as select 7 as id",), "select count(*) from kept", pins=True),
+    Leak(
+        "temp_table_shadowing",
+        ("create temp table kept as select 7 as id",),
+        "select count(*) from kept",
+        pins=True,
+    ),
     Leak("temp_table_inside_function", ("select makes_temp()",), "select * from made_inside", pins=True),
-    Leak("temp_table_by_schema", ("create table pg_temp.mine (a int)",), "select * from pg_temp.mine", pins=True),
+    Leak(
+        "temp_table_by_schema",
+        ("create table pg_temp.mine (a int)",),
+        "select * from pg_temp.mine",
+        pins=True,
+    ),
     Leak("temp_table_dropped", ("create temp table mine (a int)", "drop table mine"), "select * from mine"),
-    Leak("temp_function", ("create function pg_temp.f() returns int language sql return 1",), "select pg_temp.f()", pins=True),
+    Leak(
+        "temp_function",
+        ("create function pg_temp.mine() returns int language sql return 1",),
+        "select count(*) from pg_proc where proname = 'mine'",
+        pins=True,
+    ),
     Leak("sql_prepared", ("prepare mine as select 1",), "execute mine", pins=True),
     Leak("held_cursor", ("declare mine cursor with hold for select 1",), "fetch mine", pins=True),
-    Leak("cursor_list", ("declare mine cursor with hold for select 1",), "select count(*) from pg_cursors", pins=True),
-    Leak("advisory_lock", ("select pg_advisory_lock(90001)",),
-         "select count(*) from pg_locks where locktype = 'advisory'", pins=True),
-    Leak("advisory_lock_twice", ("select pg_advisory_lock(90001), pg_advisory_lock(90001)", "select pg_advisory_unlock(90001)"),
-         "select count(*) from pg_locks where locktype = 'advisory'", pins=True),
-    Leak("advisory_lock_inside_function", ("select locks_inside()",),
-         "select count(*) from pg_locks where locktype = 'advisory'", pins=True),
-    Leak("advisory_lock_in_rolled_back_block", ("begin; select pg_advisory_lock(90003); rollback",),
-         "select count(*) from pg_locks where locktype = 'advisory'", pins=True),
+    Leak(
+        "cursor_list",
+        ("declare mine cursor with hold for select 1",),
+        "select count(*) from pg_cursors",
+        pins=True,
+    ),
+    Leak(
+        "advisory_lock",
+        ("select pg_advisory_lock(90001)",),
+        "select count(*) from pg_locks where locktype = 'advisory'",
+        pins=True,
+    ),
+    Leak(
+        "advisory_lock_twice",
+        ("select pg_advisory_lock(90001), pg_advisory_lock(90001)", "select pg_advisory_unlock(90001)"),
+        "select count(*) from pg_locks where locktype = 'advisory'",
+        pins=True,
+    ),
+    Leak(
+        "advisory_lock_inside_function",
+        ("select locks_inside()",),
+        "select count(*) from pg_locks where locktype = 'advisory'",
+        pins=True,
+    ),
+    Leak(
+        "advisory_lock_in_rolled_back_block",
+        ("begin; select pg_advisory_lock(90003); rollback",),
+        "select count(*) from pg_locks where locktype = 'advisory'",
+        pins=True,
+    ),
     Leak("currval", ("select nextval('numbers')",), "select currval('numbers')"),
     Leak("lastval", ("select nextval('numbers')",), "select lastval()"),
     Leak("listening", ("listen leaked",), "select count(*) from pg_listening_channels()"),
@@ -172,7 +235,9 @@ def fresh_answer(database: psycopg.Connection, question: str) -> Any:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: leak.name)
-def test_next_client_starts_fresh(leak: Leak, mode: str, connect: Connect, database: psycopg.Connection) -> None:
+def test_next_client_starts_fresh(
+    leak: Leak, mode: str, connect: Connect, database: psycopg.Connection
+) -> None:
     """Rules 6 to 15: what a client left behind is gone for the next one on the same server connection."""
     expected = fresh_answer(database, leak.asks)
     with connect() as first:
@@ -206,7 +271,9 @@ def test_vanished_client_leaves_nothing(mode: str, connect: Connect) -> None:
             same.shutdown(socket.SHUT_RDWR)
     with connect() as second:
         assert answer(second, "select count(*) from kept") == [(0,)]
-        assert answer(second, "select current_user, current_setting('transaction_read_only')") == [("postgres", "off")]
+        assert answer(second, "select current_user, current_setting('transaction_read_only')") == [
+            ("postgres", "off")
+        ]
 
 
 def test_clients_with_different_settings_alternate(connect: Connect) -> None:
@@ -215,12 +282,16 @@ def test_clients_with_different_settings_alternate(connect: Connect) -> None:
         one.execute("set work_mem = '1MB'; set app.tenant_id = 'first'")
         two.execute("set datestyle = 'German'")
         for turn in range(60):
-            assert answer(one, "select current_setting('work_mem'), current_setting('app.tenant_id'), "
-                               "current_setting('application_name'), current_setting('datestyle')") == [
-                ("1MB", "first", "one", "ISO, MDY")
-            ]
-            assert answer(two, "select current_setting('work_mem'), current_setting('application_name'), "
-                               "current_setting('datestyle')") == [("2MB", "two", "German, DMY")]
+            assert answer(
+                one,
+                "select current_setting('work_mem'), current_setting('app.tenant_id'), "
+                "current_setting('application_name'), current_setting('datestyle')",
+            ) == [("1MB", "first", "one", "ISO, MDY")]
+            assert answer(
+                two,
+                "select current_setting('work_mem'), current_setting('application_name'), "
+                "current_setting('datestyle')",
+            ) == [("2MB", "two", "German, DMY")]
             if turn % 10 == 0:
                 assert answer(two, "show app.tenant_id")[0] == "42704"
 
@@ -275,7 +346,10 @@ def test_same_statement_name_in_two_clients(connect: Connect) -> None:
             assert two.pgconn.exec_prepared(b"same", [b"x"]).get_value(0, 0) == b"two"
         two.execute("deallocate all")
         assert one.pgconn.exec_prepared(b"same", [b"1"]).get_value(0, 0) == b"one"
-        assert two.pgconn.exec_prepared(b"same", [b"x"]).error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"26000"
+        assert (
+            two.pgconn.exec_prepared(b"same", [b"x"]).error_field(psycopg.pq.DiagnosticField.SQLSTATE)
+            == b"26000"
+        )
 
 
 @pytest.mark.parametrize("mode", MODES)

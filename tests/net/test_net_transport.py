@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 
@@ -205,6 +206,17 @@ async def test_decrypted_bytes_announce_themselves(tls_pair: tuple[TLSTransport,
         await right.wait_readable()
     assert right.recv_nowait(100) == b"123456789"
     assert right.pending() == 0
+
+
+async def test_nothing_is_read_behind_the_end_of_tls(tls_pair: tuple[TLSTransport, TLSTransport]) -> None:
+    """Unencrypted bytes after both sides have said goodbye are nobody's words."""
+    left, right = tls_pair
+    right._farewell()  # the peer ends TLS and leaves the connection beneath open
+    left._farewell()
+    with socket.socket(fileno=os.dup(right.fileno())) as beneath:
+        beneath.send(b"injected")
+        assert await left.receive_some(100) == b""
+    assert left.pending() == 0
 
 
 def test_plain_transports_keep_nothing_back(plain_pair: tuple[PlainTransport, PlainTransport]) -> None:

@@ -373,6 +373,13 @@ async def test_what_encryption_cannot_change_is_not_tried_again(mode: SslMode) -
             await log_in(target, tls=ServerTLS(mode))
 
 
+async def test_a_server_without_tls_is_not_asked_twice() -> None:
+    """What it refuses to prefer on the connection without TLS it would refuse again."""
+    async with server(partial(without_tls, behaviour=partial(refuse, sqlstate="28000"))) as target:
+        with pytest.raises(ServerRefused):
+            await log_in(target, tls=ServerTLS(SslMode.PREFER))
+
+
 async def test_an_error_before_encryption_is_not_believed() -> None:
     """An answer to the request for TLS that is neither S nor N may come from anybody (CVE-2024-10977)."""
 

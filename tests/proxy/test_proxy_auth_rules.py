@@ -136,12 +136,14 @@ def test_the_default_is_for_who_no_rule_matches() -> None:
         (
             REPLICA,
             [],
-            'no pg_hba.conf entry for replication connection from host "10.1.2.3", user "alice", no encryption',
+            "no pg_hba.conf entry for replication connection from "
+            'host "10.1.2.3", user "alice", no encryption',
         ),
         (
             OVER_TLS,
             [rule(method=RuleMethod.REJECT)],
-            'pg_hba.conf rejects connection for host "10.1.2.3", user "alice", database "shop", SSL encryption',
+            "pg_hba.conf rejects connection for "
+            'host "10.1.2.3", user "alice", database "shop", SSL encryption',
         ),
         (
             LOCAL,

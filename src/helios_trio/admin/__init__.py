@@ -1,1 +1,1 @@
-"""The admin listener: health, metrics and the REST API, on Quart and hypercorn inside the proxy's own Trio loop."""
+"""The admin listener: health, metrics and the REST API, served in the proxy's own Trio loop."""

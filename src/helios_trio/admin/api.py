@@ -14,7 +14,7 @@ from quart import Response, jsonify, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from helios_trio.admin.metrics import expose, registry_of
+from helios_trio.admin.metrics import expose
 from helios_trio.admin.parts import Parts
 from helios_trio.admin.problems import on_http_error
 from helios_trio.admin.views import health_view, topology_view, version_view
@@ -50,11 +50,9 @@ def _add_health(app: QuartTrio, parts: Parts) -> None:
 
 
 def _add_metrics(app: QuartTrio, parts: Parts) -> None:
-    registry = registry_of(parts)
-
     @app.get("/metrics/prometheus")
     async def metrics() -> Response:
-        page, content_type = expose(registry, request.headers.get("Accept", ""))
+        page, content_type = await expose(parts, request.headers.get("Accept", ""))
         return Response(page, content_type=content_type)
 
 

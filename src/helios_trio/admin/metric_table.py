@@ -1,14 +1,13 @@
-"""THE table of metrics: name, kind, help, labels and where the figures come from. Nothing is exported that is not here.
+"""THE table of metrics: name, kind, help, labels, where the figures come from. Nothing else is exported.
 
-The page `docs/metrics.md` is `metrics_markdown()`; a test compares them.
-
-Used by: admin.metrics.
+Used by: admin.metrics (exports them), admin.metrics_page (documents them).
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final, Literal
 
 from attrs import frozen
@@ -26,9 +25,9 @@ Sample = tuple[tuple[str, ...], float]
 class Metric:
     """One metric family."""
 
+    kind: Literal["counter", "gauge"]
     #: as PromQL has it: counters end in `_total`
     name: str
-    kind: Literal["counter", "gauge"]
     help: str
     read: Callable[[Scrape], Iterable[Sample]]
     labels: tuple[str, ...] = ()
@@ -43,7 +42,11 @@ class Section:
     metrics: tuple[Metric, ...]
 
 
-# -- how figures are read ----------------------------------------------------------------------------------------
+_counter: Final = partial(Metric, "counter")
+_gauge: Final = partial(Metric, "gauge")
+
+
+# -- how figures are read ------------------------------------------------------------------------------------
 
 _POOL: Final = ("backend", "database", "user", "mode")
 
@@ -62,7 +65,7 @@ def _per_node(read: Callable[[Scrape, NodeState], float | None]) -> Callable[[Sc
     """A figure of each server; none where it is not known."""
 
     def samples(scrape: Scrape) -> Iterator[Sample]:
-        for node in scrape.parts.topology:
+        for node in scrape.nodes:
             value = read(scrape, node)
             if value is not None:
                 yield (node.backend.name,), value
@@ -95,7 +98,7 @@ def _closed(scrape: Scrape) -> Iterator[Sample]:
 
 
 def _roles(scrape: Scrape) -> Iterator[Sample]:
-    for node in scrape.parts.topology:
+    for node in scrape.nodes:
         for role in NodeRole:
             yield (node.backend.name, role.value), node.role is role
 
@@ -104,52 +107,41 @@ def _lag_seconds(_: Scrape, node: NodeState) -> float | None:
     return node.observed.lag_seconds if node.observed else None
 
 
-# -- the table ---------------------------------------------------------------------------------------------------
+# -- the table -----------------------------------------------------------------------------------------------
 
 _PROCESS: Final = Section(
     "The process",
     "Those named `process_` have the names that Prometheus' client libraries give them everywhere.",
     (
-        Metric("helios_build_info", "gauge", "Always 1; the labels say what runs.", _build, ("version", "python")),
-        Metric(
+        _gauge("helios_build_info", "Always 1; the labels say what runs.", _build, ("version", "python")),
+        _gauge(
             "helios_uptime_seconds",
-            "gauge",
             "Time since the proxy was ready.",
             _one(lambda scrape: scrape.now - scrape.parts.started_at),
         ),
-        Metric(
+        _gauge(
             "helios_ready",
-            "gauge",
             "1 if a server answers that takes writes, else 0.",
             _one(lambda scrape: scrape.parts.topology.ready),
         ),
-        Metric(
+        _gauge(
             "helios_draining",
-            "gauge",
             "1 if the proxy is going down and lets open transactions end, else 0.",
             _one(lambda scrape: scrape.parts.proxy.draining),
         ),
-        Metric(
+        _counter(
             "process_cpu_seconds_total",
-            "counter",
             "CPU time of the process, user and system.",
             _one(lambda _: figures.cpu_seconds()),
         ),
-        Metric(
+        _gauge(
             "process_resident_memory_bytes",
-            "gauge",
             "Memory of the process that is in RAM.",
             _one(lambda _: figures.resident_bytes()),
         ),
-        Metric(
-            "process_open_fds",
-            "gauge",
-            "File descriptors in use.",
-            _one(lambda _: figures.open_descriptors()),
-        ),
-        Metric(
+        _gauge("process_open_fds", "File descriptors in use.", _one(lambda _: figures.open_descriptors())),
+        _gauge(
             "process_max_fds",
-            "gauge",
             "File descriptors the process may have.",
             _one(lambda _: figures.max_descriptors()),
         ),
@@ -158,50 +150,43 @@ _PROCESS: Final = Section(
 
 _CLIENTS: Final = Section(
     "Clients",
-    "`state` is `active` (has a server connection; in session mode that is all of a client's life), `waiting` (for "
-    "one), `idle` (needs none now) or `login` (has not proved yet who it is).",
+    "`state` is `active` (has a server connection; in session mode that is all of a client's life), "
+    "`waiting` (for one), `idle` (needs none now) or `login` (has not proved yet who it is).",
     (
-        Metric("helios_clients", "gauge", "Clients that are connected.", _clients, ("state",)),
-        Metric(
+        _gauge("helios_clients", "Clients that are connected.", _clients, ("state",)),
+        _gauge(
             "helios_clients_max",
-            "gauge",
             "Clients that may be logged in (proxy.max_client_connections).",
             _one(lambda scrape: scrape.parts.proxy.limits.max_clients),
         ),
-        Metric(
+        _counter(
             "helios_client_connections_accepted_total",
-            "counter",
             "Connections accepted, whatever became of them; cancel requests are among them.",
             _one(lambda scrape: scrape.parts.proxy.counters.accepted),
         ),
-        Metric(
+        _counter(
             "helios_client_connections_refused_total",
-            "counter",
             "Connections closed because of a limit on clients.",
             _one(lambda scrape: scrape.parts.proxy.counters.refused),
         ),
-        Metric(
+        _counter(
             "helios_logins_total",
-            "counter",
             "Clients that proved who they are.",
             _one(lambda scrape: scrape.parts.proxy.counters.logins),
         ),
-        Metric(
+        _counter(
             "helios_login_failures_total",
-            "counter",
             "Clients that were told an error in place of a session.",
             _one(lambda scrape: scrape.parts.proxy.counters.login_failures),
         ),
-        Metric("helios_sessions_ended_total", "counter", "Sessions that ended, by why.", _endings, ("reason",)),
-        Metric(
+        _counter("helios_sessions_ended_total", "Sessions that ended, by why.", _endings, ("reason",)),
+        _counter(
             "helios_cancel_requests_total",
-            "counter",
             "Cancel requests of clients.",
             _one(lambda scrape: scrape.parts.cancels.requests),
         ),
-        Metric(
+        _counter(
             "helios_cancel_requests_unknown_total",
-            "counter",
             "Cancel requests with the key of no session; they are ignored.",
             _one(lambda scrape: scrape.parts.cancels.unknown),
         ),
@@ -210,102 +195,89 @@ _CLIENTS: Final = Section(
 
 _POOLS: Final = Section(
     "Pools",
-    "One pool for each server, database and user on it. `mode` is `session`, or `transaction` (statement mode too).",
+    "One pool for each server, database and user on it. `mode` is `session`, or `transaction` (statement "
+    "mode too).",
     (
-        Metric(
+        _gauge(
             "helios_pool_server_connections",
-            "gauge",
-            "Server connections by status: connecting, idle, active (a client has it) or busy (is being reset).",
+            "Server connections: connecting, idle, active (a client has it) or busy (is being reset).",
             _connections,
             (*_POOL, "status"),
         ),
-        Metric(
+        _gauge(
             "helios_pool_server_connections_max",
-            "gauge",
             "Server connections the pool may have (pool.max_connections).",
             _per_pool(lambda pool: pool.max_connections),
             _POOL,
         ),
-        Metric(
+        _counter(
             "helios_pool_server_connections_opened_total",
-            "counter",
             "Server connections opened.",
             _per_pool(lambda pool: pool.counters.opened),
             _POOL,
         ),
-        Metric(
+        _counter(
             "helios_pool_server_connections_closed_total",
-            "counter",
             "Server connections closed, by why.",
             _closed,
             (*_POOL, "reason"),
         ),
-        Metric(
+        _counter(
             "helios_pool_connect_failures_total",
-            "counter",
             "Attempts to open a server connection that failed.",
             _per_pool(lambda pool: pool.counters.connect_failures),
             _POOL,
         ),
-        Metric(
+        _counter(
             "helios_pool_resets_total",
-            "counter",
             "Server connections reset before another client got them (pool.reset_query).",
             _per_pool(lambda pool: pool.counters.resets),
             _POOL,
         ),
-        Metric(
+        _gauge(
             "helios_pool_clients_waiting",
-            "gauge",
             "Clients that wait for a server connection.",
             _per_pool(lambda pool: pool.waiting),
             _POOL,
         ),
-        Metric(
+        _counter(
             "helios_pool_waits_total",
-            "counter",
             "Times a client had to wait for a server connection.",
             _per_pool(lambda pool: pool.counters.waits),
             _POOL,
         ),
-        Metric(
+        _counter(
             "helios_pool_wait_seconds_total",
-            "counter",
             "Time clients waited, all of them together; only waits that ended with a server connection.",
             _per_pool(lambda pool: pool.counters.wait_seconds),
             _POOL,
         ),
-        Metric(
+        _counter(
             "helios_pool_wait_timeouts_total",
-            "counter",
             "Clients that waited in vain (pool.queue_timeout).",
             _per_pool(lambda pool: pool.counters.timeouts),
             _POOL,
         ),
-        Metric(
+        _counter(
             "helios_pool_queries_total",
-            "counter",
             "Queries, and extended-protocol batches up to their Sync, that servers finished.",
             _per_pool(lambda pool: pool.counters.queries),
             _POOL,
         ),
-        Metric(
+        _counter(
             "helios_pool_transactions_total",
-            "counter",
             "Transactions that ended, single statements included.",
             _per_pool(lambda pool: pool.counters.transactions),
             _POOL,
         ),
-        Metric(
+        _counter(
             "helios_pool_sent_bytes_total",
-            "counter",
             "Bytes sent to servers, without those of logging in.",
             _per_pool(lambda pool: pool.sent_bytes),
             _POOL,
         ),
-        Metric(
+        _counter(
             "helios_pool_received_bytes_total",
-            "counter",
             "Bytes received from servers, without those of logging in.",
             _per_pool(lambda pool: pool.received_bytes),
             _POOL,
@@ -317,60 +289,46 @@ _NODES: Final = Section(
     "Servers",
     "What the prober knows of each server; a figure that is not known is absent.",
     (
-        Metric(
+        _gauge(
             "helios_node_up",
-            "gauge",
             "1 if the server answers, 0 if not.",
             _per_node(lambda _, node: node.healthy),
             ("node",),
         ),
-        Metric(
+        _gauge(
             "helios_node_role",
-            "gauge",
             "1 for the role the server has: primary, standby or unknown; 0 for the others.",
             _roles,
             ("node", "role"),
         ),
-        Metric(
+        _gauge(
             "helios_node_writer",
-            "gauge",
             "1 for the server that writes go to, else 0.",
             _per_node(lambda scrape, node: scrape.parts.topology.writer is node),
             ("node",),
         ),
-        Metric(
+        _gauge(
             "helios_node_lag_seconds",
-            "gauge",
             "Age of the last transaction a standby has replayed; 0 when it has replayed all it received.",
             _per_node(_lag_seconds),
             ("node",),
         ),
-        Metric(
+        _gauge(
             "helios_node_lag_bytes",
-            "gauge",
             "WAL the primary has written and the standby has not replayed.",
             _per_node(lambda scrape, node: scrape.parts.topology.lag_bytes(node)),
             ("node",),
         ),
-        Metric(
+        _gauge(
             "helios_node_timeline",
-            "gauge",
             "Timeline the server is on; it grows with each promotion.",
             _per_node(lambda _, node: node.timeline),
             ("node",),
         ),
-        Metric(
+        _gauge(
             "helios_node_server_connections",
-            "gauge",
             "Connections of the proxy's pools to the server, those being opened included.",
             _per_node(lambda scrape, node: scrape.parts.pools.used_of(node.backend.name)),
-            ("node",),
-        ),
-        Metric(
-            "helios_node_server_connections_max",
-            "gauge",
-            "Connections the pools may have to the server, all together.",
-            _per_node(lambda _, node: node.backend.max_connections),
             ("node",),
         ),
     ),
@@ -380,21 +338,18 @@ _FACTS: Final = Section(
     "Statements",
     "What is known of the texts of statements is kept, so that few of them are parsed.",
     (
-        Metric(
+        _gauge(
             "helios_facts_cache_entries",
-            "gauge",
             "Texts, shapes and patterns of statements that are kept.",
             _one(lambda scrape: len(scrape.parts.facts)),
         ),
-        Metric(
+        _gauge(
             "helios_facts_cache_bytes",
-            "gauge",
             "Memory they take, estimated from above.",
             _one(lambda scrape: scrape.parts.facts.size),
         ),
-        Metric(
+        _counter(
             "helios_facts_parsed_total",
-            "counter",
             "Statements that had to be parsed, as nothing like them was kept.",
             _one(lambda scrape: scrape.parts.facts.parsed_total),
         ),
@@ -403,23 +358,3 @@ _FACTS: Final = Section(
 
 SECTIONS: Final = (_PROCESS, _CLIENTS, _POOLS, _NODES, _FACTS)
 METRICS: Final = tuple(metric for section in SECTIONS for metric in section.metrics)
-
-
-def metrics_markdown() -> str:
-    """The page `docs/metrics.md`."""
-    lines = [
-        "# Metrics",
-        "",
-        "`GET /metrics/prometheus` on the admin listener gives these, as text or, where the scraper asks for it, as",
-        "OpenMetrics. Counters begin at 0 when the proxy starts. No label ever holds a secret or the text of a",
-        "statement. This page is made from `helios_trio/admin/metric_table.py`.",
-    ]
-    for section in SECTIONS:
-        lines += ["", f"## {section.title}", "", section.text, "", "| name | type | labels | what it is |"]
-        lines += ["| --- | --- | --- | --- |", *map(_row, section.metrics)]
-    return "\n".join(lines) + "\n"
-
-
-def _row(metric: Metric) -> str:
-    labels = ", ".join(f"`{label}`" for label in metric.labels)
-    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |"

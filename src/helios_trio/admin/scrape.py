@@ -1,7 +1,7 @@
 """One look at all figures: what a scrape of the metrics reads, gathered once.
 
-Sessions are never walked over, as there may be ten thousand of them; what is counted is counted where it happens,
-and only server connections (a few hundred) are looked at one by one.
+Sessions are never walked over, as there may be ten thousand of them; what is counted is counted where it
+happens, and only server connections (a few hundred) are looked at one by one.
 
 Used by: admin.metric_table (reads it), admin.metrics (takes it).
 """
@@ -18,6 +18,7 @@ from typing import Final
 from attrs import frozen
 
 from helios_trio.admin.parts import Parts
+from helios_trio.cluster.topology import NodeState
 from helios_trio.pool.planner import SlotStatus
 from helios_trio.pool.pool import Pool, PoolCounters
 
@@ -76,16 +77,18 @@ class Scrape:
     #: seconds since 1970 (UTC)
     now: float
     pools: tuple[PoolFigures, ...]
+    nodes: tuple[NodeState, ...]
 
     @classmethod
     def take(cls, parts: Parts) -> Scrape:
         """Look at everything now."""
-        return cls(parts, time.time(), tuple(PoolFigures.of(pool) for pool in parts.pools))
+        return cls(parts, time.time(), tuple(map(PoolFigures.of, parts.pools)), tuple(parts.topology))
 
     def clients_by_state(self) -> Mapping[str, int]:
         """Who has a server connection, who waits for one, who needs none, who has not logged in yet.
 
-        In session mode a client waits before it has a session; the sessions of the other modes wait in their own.
+        In session mode a client waits before it has a session; the sessions of the other modes wait in their
+        own.
         """
         active = sum(pool.connections.get(SlotStatus.ACTIVE.value, 0) for pool in self.pools)
         waiting_sessions = sum(pool.waiting for pool in self.pools if pool.shared)

@@ -1,8 +1,8 @@
 """Serves the admin application on its own port, in the proxy's Trio loop.
 
-hypercorn speaks HTTP; the socket is opened here, so that a port that is taken is reported as for every listener.
-A failure inside hypercorn is logged and the server begun anew on the same socket: it must not take the clients of
-the proxy with it (correctness rule 40).
+hypercorn speaks HTTP; the socket is opened here, so that a port that is taken is reported as for every
+listener. A failure inside hypercorn is logged and the server begun anew on the same socket: it must not take
+the clients of the proxy with it (correctness rule 40).
 
 Used by: app.
 """
@@ -40,7 +40,7 @@ async def serve_admin(
     reuse_port: bool = False,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `shutdown` is set or this is cancelled; started with the URL that was bound (port 0: a free one).
+    """Serve until `shutdown` is set; started with the URL that was bound (port 0: a free one).
 
     Raises:
         ConfigError: the address can be reached from other machines, and there are no keys to keep them out.

@@ -65,7 +65,6 @@ class NodeView:
     checked_at: str | None
     #: server connections of this proxy, those being opened included
     connections: int
-    max_connections: int
     priority: int
     region: str
     tags: tuple[str, ...]
@@ -148,7 +147,6 @@ def _node_view(parts: Parts, node: NodeState, epoch: float) -> NodeView:
         server_version=seen.server_version if seen else None,
         checked_at=None if node.checked_at is None else rfc3339(epoch + node.checked_at),
         connections=parts.pools.used_of(backend.name),
-        max_connections=backend.max_connections,
         priority=backend.priority,
         region=backend.region,
         tags=backend.tags,

@@ -1,7 +1,7 @@
-"""What one probe asks a server and what it learns: one query, made of what every user may ask releases 12 to 18.
+"""What a probe asks a server and learns: one query that every user may ask releases 12 to 18.
 
-Positions in the WAL are numbers of bytes since its beginning, as the difference of two `pg_lsn` is (PostgreSQL docs:
-"pg_lsn Type").
+Positions in the WAL are numbers of bytes since its beginning, as the difference of two `pg_lsn` is
+(PostgreSQL docs: "pg_lsn Type").
 
 Used by: cluster.prober (asks), cluster.topology (keeps).
 """
@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from attrs import frozen
 
-# The timeline of a primary is taken from the name of its WAL file, as its control file names the old one until the
-# first checkpoint after a promotion. `pg_stat_wal_receiver` shows to users without pg_read_all_stats only that there
-# is a receiver. The age of the last transaction says nothing while a standby has nothing left to replay.
+# The timeline of a primary is taken from the name of its WAL file, as its control file names the old one
+# until the first checkpoint after a promotion. `pg_stat_wal_receiver` shows to users without
+# pg_read_all_stats only that there is a receiver. The age of the last transaction says nothing while a
+# standby has nothing left to replay.
 PROBE: Final = """
 SELECT recovering,
        CASE WHEN recovering THEN greatest(received, replayed) ELSE pg_current_wal_insert_lsn() END - '0/0',
@@ -37,7 +38,8 @@ SELECT recovering,
                pg_last_wal_replay_lsn() AS replayed) AS wal
 """
 
-#: For servers that refuse part of `PROBE`: functions revoked from PUBLIC, or derivatives of PostgreSQL without them.
+#: For servers that refuse part of `PROBE`: functions revoked from PUBLIC, or derivatives of PostgreSQL
+#: without them.
 REDUCED_PROBE: Final = """
 SELECT pg_is_in_recovery(), NULL, NULL, NULL, NULL, NULL, current_setting('server_version')
 """

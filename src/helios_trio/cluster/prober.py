@@ -1,7 +1,7 @@
 """Asks every server again and again how it is, over one kept control connection each, and tells the topology.
 
-Each server has a task of its own, so that one that hangs delays no other. What is made of the answers is decided in
-`cluster.topology`.
+Each server has a task of its own, so that one that hangs delays no other. What is made of the answers is
+decided in `cluster.topology`.
 
 Used by: app (runs `watch`).
 """
@@ -41,7 +41,7 @@ async def watch(
     timeout: float,  # noqa: ASYNC109 - of each probe, not of this function
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Probe all servers every `interval` seconds until cancelled; started once each was asked for the first time.
+    """Probe all servers every `interval` seconds until cancelled; started once each was asked.
 
     Args:
         topology: told about every answer and every failure.
@@ -134,7 +134,13 @@ class _Prober:
     def _log_change(self) -> None:
         node = self.topology.nodes[self.backend.name]
         say = _log.info if node.healthy else _log.warning
-        say("server state changed", node=self.backend.name, role=node.role, healthy=node.healthy, reason=node.reason)
+        say(
+            "server state changed",
+            node=self.backend.name,
+            role=node.role,
+            healthy=node.healthy,
+            reason=node.reason,
+        )
 
 
 def _first_line(error: Exception) -> str:

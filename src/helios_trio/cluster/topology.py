@@ -1,8 +1,8 @@
 """Which servers there are, what is known of each, and which of them takes writes. Pure: time is an argument.
 
-A server is what the configuration says it is; only one whose role is `auto` is what it says itself. What is known
-stays known while a server does not answer: a primary that is down is still the place for writes, and clients wait
-for it.
+A server is what the configuration says it is; only one whose role is `auto` is what it says itself. What is
+known stays known while a server does not answer: a primary that is down is still the place for writes, and
+clients wait for it.
 
 Used by: cluster.prober (tells what it saw), app (asks for the writer), admin (shows it).
 """
@@ -43,7 +43,7 @@ class NodeState:
     """What is known of one server."""
 
     backend: Backend
-    role: NodeRole = NodeRole.UNKNOWN
+    role: NodeRole = field(default=NodeRole.UNKNOWN, converter=NodeRole)
     #: None: not asked yet
     healthy: bool | None = None
     #: why it is not healthy, or not what the configuration says; empty when all is well
@@ -95,7 +95,7 @@ class Topology:
     def __iter__(self) -> Iterator[NodeState]:
         return iter(self.nodes.values())
 
-    # -- questions ---------------------------------------------------------------------------------------------
+    # -- questions -------------------------------------------------------------------------------------------
 
     @property
     def writer(self) -> NodeState | None:
@@ -122,8 +122,8 @@ class Topology:
     def lag_bytes(self, node: NodeState) -> int | None:
         """Bytes of WAL that a standby has not replayed of what its primary had when last asked.
 
-        None when that cannot be known: not a standby, or no primary of the same data has said where it is. The two
-        were not asked at the same moment, so this is exact to what is written between two probes.
+        None when that cannot be known: not a standby, or no primary of the same data has said where it is.
+        The two were not asked at the same moment, so this is exact to what is written between two probes.
         """
         seen, writer = node.observed, self.writer
         if seen is None or seen.replayed is None or writer is None or writer.observed is None:
@@ -132,10 +132,10 @@ class Topology:
             return None
         return max(0, writer.observed.position - seen.replayed)
 
-    # -- news --------------------------------------------------------------------------------------------------
+    # -- news ------------------------------------------------------------------------------------------------
 
     def note_answer(self, name: str, seen: Observation, now: float) -> bool:
-        """A server has answered a probe; returns whether its role, health or reason is another than before."""
+        """A server has answered a probe; returns whether its role, health or reason has changed."""
         node = self.nodes[name]
         before = evolve(node)
         node.observed, node.checked_at = seen, now
@@ -155,7 +155,7 @@ class Topology:
         return _differ(before, node)
 
     def note_timeout(self, name: str, reason: str, now: float) -> bool:
-        """A server has not answered in time, which a busy one may do now and then; returns as `note_answer` does."""
+        """A server has not answered in time, as busy ones do now and then; returns as `note_answer` does."""
         node = self.nodes[name]
         node.timeouts += 1
         if node.healthy is True and node.timeouts < TIMEOUTS_TOLERATED:

@@ -16,7 +16,6 @@ from attrs import frozen
 from helios_trio.config import addresses, units
 from helios_trio.config.secret import MASK, Secret
 
-
 _HIGHEST: Final = 2**31 - 1
 
 

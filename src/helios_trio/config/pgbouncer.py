@@ -13,16 +13,23 @@ from typing import Any, Final
 from attrs import frozen
 
 from helios_trio.config import toml
-from helios_trio.config.addresses import DEFAULT_PORT
+from helios_trio.config.addresses import DEFAULT_PORT, parse_address
 from helios_trio.config.environment import literal
-from helios_trio.config.pgbouncer_databases import backends, clamp, connections, databases, rules, unique
+from helios_trio.config.pgbouncer_databases import (
+    UNIX_FOLDER,
+    backends,
+    clamp,
+    connections,
+    databases,
+    rules,
+    unique,
+)
 from helios_trio.config.pgbouncer_ini import Include, parse_ini
 from helios_trio.config.pgbouncer_settings import Warn, carry, choice, converted_or_none, port
 
 _HEADER: Final = "# Written by helios import-pgbouncer; its warnings name what is not in here.\n\n"
 _METHODS: Final = choice("trust", "md5", "scram-sha-256", "cert", plain="password", any="trust")
 _NEED_SECRETS: Final = frozenset({"password", "md5", "scram-sha-256"})
-_UNIX_FOLDER: Final = "/tmp"
 _DEFAULT_QUERY: Final = "SELECT usename, passwd FROM pg_shadow WHERE usename=$1"
 
 
@@ -53,9 +60,9 @@ def import_pgbouncer(ini_text: str, include: Include | None = None) -> ImportRes
     tree["proxy"]["listen_address"] = _listeners(settings, warn_pgbouncer)
     tree["auth"] = _auth(settings, tree.get("auth", {}), warn_pgbouncer)
     entries = connections("databases", ini.section("databases"))
-    servers = backends(entries, settings, _unix_folder(settings), warn, warn_pgbouncer)
+    servers = backends(entries, settings, warn, warn_pgbouncer)
     tree["backends"] = {"pools": unique(servers.values())}
-    tree["databases"] = databases(entries, servers)
+    tree["databases"] = databases(entries, servers, warn)
     tree["pool"]["rules"] = rules(entries, connections("users", ini.section("users")), warn)
     clamp(tree["pool"], warn)
     for section in sorted(ini.sections.keys() - {"pgbouncer", "databases", "users"}):
@@ -78,22 +85,27 @@ def _escaped(item: Any) -> Any:
 
 def _listeners(settings: Mapping[str, str], warn: Warn) -> list[str]:
     """The addresses of `listen_addr` and the socket in `unix_socket_dir`, all with the one port."""
-    number = converted_or_none("listen_port", settings.get("listen_port", str(DEFAULT_PORT)), port, warn)
-    number = number or DEFAULT_PORT
-    hosts = [host.strip() for host in settings.get("listen_addr", "").split(",") if host.strip()]
-    found = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts]
-    folder = _unix_folder(settings)
-    if folder.startswith("/"):
-        found.append(f"unix:{folder.rstrip('/')}/.s.PGSQL.{port}")
-    elif folder:
-        warn("unix_socket_dir", "not carried over, as it is no absolute folder")
+    asked = settings.get("listen_port", str(DEFAULT_PORT))
+    number = converted_or_none("listen_port", asked, port, warn) or DEFAULT_PORT
+    found: list[str] = []
+    for host in filter(None, map(str.strip, settings.get("listen_addr", "").split(","))):
+        _add(found, f"[{host}]:{number}" if ":" in host else f"{host}:{number}", "listen_addr", warn)
+    folder = settings.get("unix_socket_dir", UNIX_FOLDER)
+    if folder:
+        _add(found, f"unix:{folder.rstrip('/')}/.s.PGSQL.{number}", "unix_socket_dir", warn)
     if not found:
-        warn("listen_addr", f"there is no address to listen on; 127.0.0.1:{port} is used")
-    return found or [f"127.0.0.1:{port}"]
+        warn("listen_addr", f"there is no address to listen on; 127.0.0.1:{number} is used")
+    return found or [f"127.0.0.1:{number}"]
 
 
-def _unix_folder(settings: Mapping[str, str]) -> str:
-    return settings.get("unix_socket_dir", _UNIX_FOLDER)
+def _add(found: list[str], address: str, name: str, warn: Warn) -> None:
+    """Adds an address once, if it is one."""
+    try:
+        parse_address(address)
+    except ValueError:
+        warn(name, f"not carried over, as {address} is no address here")
+    else:
+        found.extend([] if address in found else [address])
 
 
 def _auth(settings: Mapping[str, str], auth: dict[str, Any], warn: Warn) -> dict[str, Any]:

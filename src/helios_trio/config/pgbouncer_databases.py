@@ -11,14 +11,17 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from helios_trio.config.kinds import Expected, Host
 from helios_trio.config.pgbouncer_ini import parse_connection
 from helios_trio.config.pgbouncer_settings import (
     SERVER_TLS,
     Convert,
+    NotCarried,
     Warn,
     choice,
     converted_or_none,
     limited,
+    port,
     positive,
     reason,
     whole,
@@ -29,6 +32,9 @@ Entries = dict[str, dict[str, str]]
 """Name of a database or user -> its connection string, taken apart."""
 Server = tuple[str, int]
 """Host and port."""
+
+UNIX_FOLDER: Final = "/tmp"
+"""Where PgBouncer has its socket, and looks for those of servers, unless told otherwise."""
 
 _ANY: Final = "*"
 _POSTGRES_PORT: Final = 5432
@@ -52,14 +58,16 @@ def connections(section: str, settings: Mapping[str, str]) -> Entries:
 
 
 def backends(
-    entries: Entries, settings: Mapping[str, str], unix_folder: str, warn: Warn, warn_pgbouncer: Warn
+    entries: Entries, settings: Mapping[str, str], warn: Warn, warn_pgbouncer: Warn
 ) -> dict[str, Tree]:
     """Name of each database -> the `[[backends.pools]]` entry of its server, one object for each server."""
     tls = _server_tls(settings, warn_pgbouncer)
+    folder = settings.get("unix_socket_dir", UNIX_FOLDER)
+    folder = folder if folder.startswith("/") else UNIX_FOLDER
     servers: dict[Server, Tree] = {}
     found: dict[str, Tree] = {}
     for name, entry in entries.items():
-        server = _server(name, entry, unix_folder, warn)
+        server = _server(name, entry, folder, warn)
         servers.setdefault(server, {"name": _name(server), "host": server[0], "port": server[1], **tls})
         found[name] = servers[server]
     if not entries:
@@ -80,18 +88,24 @@ def _server_tls(settings: Mapping[str, str], warn: Warn) -> Tree:
 
 def _server(name: str, entry: Mapping[str, str], unix_folder: str, warn: Warn) -> Server:
     """Where a database is; without a host it is behind a unix socket."""
-    hosts = [host.strip() for host in entry.get("host", "").split(",")]
-    if len(hosts) > 1:
-        warn(
-            f"[databases] {name}",
-            "of several hosts only the first is used; add the others to [[backends.pools]]",
-        )
-    if not hosts[0]:
-        warn(
-            f"[databases] {name}", f"without a host, the server's unix socket is looked for in {unix_folder}"
-        )
-    port = converted_or_none(f"[databases] {name}: port", entry.get("port", str(_POSTGRES_PORT)), whole, warn)
-    return hosts[0] or unix_folder, port or _POSTGRES_PORT
+    where = f"[databases] {name}"
+    host, *more = (host.strip() for host in entry.get("host", "").split(","))
+    if more:
+        warn(where, "of several hosts only the first is used; add the others to [[backends.pools]]")
+    if not host:
+        warn(where, f"without a host, the server's unix socket is looked for in {unix_folder}")
+    number = converted_or_none(f"{where}: port", entry.get("port", str(_POSTGRES_PORT)), port, warn)
+    return converted_or_none(f"{where}: host", host, _host, warn) or unix_folder, number or _POSTGRES_PORT
+
+
+def _host(value: str) -> str:
+    """A host, as our backends can have it; empty for none."""
+    if value:
+        try:
+            Host().read(value)
+        except Expected:
+            raise NotCarried("it is no host here") from None
+    return value
 
 
 def _name(server: Server) -> str:
@@ -119,7 +133,7 @@ def unique(servers: Iterable[Tree]) -> list[Tree]:
     return list({server["name"]: server for server in servers}.values())
 
 
-def databases(entries: Entries, servers: Mapping[str, Tree]) -> list[Tree]:
+def databases(entries: Entries, servers: Mapping[str, Tree], warn: Warn) -> list[Tree]:
     """The `[[databases]]` entries; none where a "*" passes every name to one server."""
     if len(entries) == 1 and not entries.get(_ANY, {"dbname": ""}).keys() & {"dbname", "user", "password"}:
         return []
@@ -127,6 +141,9 @@ def databases(entries: Entries, servers: Mapping[str, Tree]) -> list[Tree]:
     for name, entry in entries.items():
         own = {"database": entry.get("dbname"), "user": entry.get("user"), "password": entry.get("password")}
         given = {key: value for key, value in own.items() if value}
+        if "password" in given and "user" not in given:
+            del given["password"]
+            warn(f"[databases] {name}: password", "not carried over, as there is no user that it belongs to")
         found.append({"name": name, "backend": servers[name]["name"], **given})
     return found
 

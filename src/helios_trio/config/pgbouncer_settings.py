@@ -98,6 +98,13 @@ def choice(*words: str, **renamed: str) -> Convert:
     return convert
 
 
+def query(value: str) -> str:
+    """A query for the user $1."""
+    if "$1" not in value:
+        raise NotCarried("it does not have $1, the name of the user")
+    return value
+
+
 def file(value: str) -> str:
     """The path of a file."""
     return text(value)
@@ -120,7 +127,7 @@ SETTINGS: Final[Mapping[str, tuple[tuple[str, ...], Convert]]] = {
     "auth_file": (("auth", "auth_file"), file),
     "auth_user": (("auth", "auth_user"), text),
     "auth_dbname": (("auth", "auth_dbname"), text),
-    "auth_query": (("auth", "auth_query"), text),
+    "auth_query": (("auth", "auth_query"), query),
     "pool_mode": (("pool", "mode"), choice("session", "transaction", "statement")),
     "default_pool_size": (("pool", "max_connections"), positive),
     "min_pool_size": (("pool", "min_connections"), whole),

@@ -33,7 +33,7 @@ _NAMES_OF_TYPES: Final = {
 class Problem:
     """One thing that is wrong: where, what is there, and what to say about it.
 
-    `shown` is the value as it may be shown, or nothing; `others` are further keys that the judgement looked at.
+    `shown` is the value as it may be shown, or nothing; `others` are further keys that were looked at.
     """
 
     path: Path

@@ -24,7 +24,7 @@ _RECORD: Final = 16384
 class TLSTransport(Transport):
     """A TLS connection; `start_tls_server` and `start_tls_client` return it with its handshake finished."""
 
-    __slots__ = ("_end_point", "_ended", "_retry", "_ssl", "tls")
+    __slots__ = ("_end_point", "_ended", "_ssl", "tls")
 
     tls: TLSInfo
 
@@ -33,7 +33,6 @@ class TLSTransport(Transport):
         self._ssl = sock
         self._end_point = end_point
         self._ended = False
-        self._retry = 0
 
     def handshake_nowait(self) -> bool:
         """Go on with the handshake; True once it is done and `tls` is known. Raises `TLSFailed`."""
@@ -68,17 +67,15 @@ class TLSTransport(Transport):
             raise lost(self.peer, error) from error
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
-        """See `Transport.send_nowait`. OpenSSL wants a piece it has not finished again in the same size."""
+        """See `Transport.send_nowait`: OpenSSL has begun with what it did not take."""
         self.wants_read = False
         taken, whole = 0, len(data)
         with memoryview(data) as view:
             while taken < whole:
-                size = self._retry or min(_RECORD, whole - taken)
+                size = min(_RECORD, whole - taken)
                 with view[taken : taken + size] as piece:
                     if not self._send_piece(piece):
-                        self._retry = size
                         break
-                self._retry = 0
                 taken += size
         return taken
 
@@ -112,7 +109,10 @@ class TLSTransport(Transport):
         return self._end_point
 
     def _farewell(self) -> None:
-        """Send close_notify without waiting for the peer's; if that is here, nothing more can be read."""
+        """Send close_notify without waiting for the peer's.
+
+        If that is here already, what could still be read is not encrypted and not the peer's.
+        """
         if self._ended:
             return
         with suppress(OSError, ValueError):

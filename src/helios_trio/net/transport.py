@@ -64,7 +64,7 @@ class Transport(ABC):
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         """How many bytes were taken; 0 if the socket would block.
 
-        After a return short of `len(data)` the next call must begin with the bytes not yet taken.
+        After a return short of `len(data)` the next call must begin with all the bytes not yet taken.
         """
 
     @abstractmethod

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from helios_trio.errors import HeliosError
 from helios_trio.net.pipe import Pipe
 from helios_trio.net.readiness import Readiness
 from helios_trio.pipeline.backend import Backend
@@ -118,6 +119,13 @@ class BackendConnection(Pipe):
         self.register()
         if self.greeting.rest:
             self.on_bytes(self.greeting.rest)
+
+    def end_of_requests(self) -> None:
+        """Tell the server that nothing more will come; it may still answer."""
+        try:
+            self.transport.shutdown_write()
+        except HeliosError as error:
+            self.on_end(error)
 
     # -- Pipe --------------------------------------------------------------------------------------------------
 

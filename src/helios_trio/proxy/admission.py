@@ -52,15 +52,20 @@ class Admitted:
 Authenticate = Callable[[FrameStream, StartupMessage], Awaitable[Authenticated]]
 
 
-async def open_conversation(transport: PlainTransport, tls: ClientTLS) -> tuple[FrameStream, StartupMessage | CancelRequest | None]:
+def conversation(transport: PlainTransport) -> FrameStream:
+    """A stream that trusts nobody yet."""
+    return FrameStream(transport, FrameReader(_LIMIT, _LIMIT, AUTHENTICATING))
+
+
+async def read_opening(stream: FrameStream, tls: ClientTLS) -> StartupMessage | CancelRequest | None:
     """Read up to the start-up packet or cancel request, agreeing on encryption; None when the peer has left.
 
     Raises ProtocolViolation, and NotAuthorised for a client that must use TLS and does not.
     """
-    stream = FrameStream(transport, FrameReader(_LIMIT, _LIMIT, AUTHENTICATING))
-    first = await transport.peek_first_byte()
+    transport = stream.transport
+    first = await transport.peek_first_byte() if isinstance(transport, PlainTransport) else None
     if first is None:
-        return stream, None
+        return None
     if tls.current is not None and looks_like_tls(first):
         await stream.start_tls(tls.current, direct=True)
     encrypted = asked_gss = False
@@ -81,7 +86,7 @@ async def open_conversation(transport: PlainTransport, tls: ClientTLS) -> tuple[
         else:
             if isinstance(packet, StartupMessage) and tls.required and _must_encrypt(stream):
                 raise NotAuthorised("SSL connection is required")
-            return stream, packet
+            return packet
 
 
 def _must_encrypt(stream: FrameStream) -> bool:
@@ -90,7 +95,7 @@ def _must_encrypt(stream: FrameStream) -> bool:
 
 async def admit(stream: FrameStream, startup: StartupMessage, authenticate: Authenticate) -> Admitted:
     """Agree on the protocol version and have the client prove who it is."""
-    check_version(startup.version)
+
     protocol, notice = negotiate(startup)
     if notice is not None:
         await stream.send(notice.encode())

@@ -46,7 +46,7 @@ class AuthenticationSettings:
     nonce: bytes = field(factory=lambda: token_bytes(32), repr=False)
     """A secret that makes the salts of unknown users; kept as long as the process lives."""
     verify_certificate_name: bool = False
-    """Whatever the method, the client's certificate must be in the user's name (`verify-full`)."""
+    """Whatever the method, certificates of TCP clients must be in the user's name (`verify-full`)."""
     certificate_users: Mapping[str, frozenset[str]] = Factory(dict)
     """For common names in client certificates the users they may be; a name not listed may be itself."""
 
@@ -91,7 +91,7 @@ async def _authenticate(
     secrets: SecretSource,
     settings: AuthenticationSettings,
 ) -> Authenticated:
-    if method is AuthMethod.CERT or settings.verify_certificate_name:
+    if method is AuthMethod.CERT or (settings.verify_certificate_name and identity.address is not None):
         _check_certificate(identity, settings)
     if method in (AuthMethod.TRUST, AuthMethod.CERT):
         return Authenticated(identity.user, method, Credentials(identity.user), AuthenticationOk().encode())

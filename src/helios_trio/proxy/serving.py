@@ -24,7 +24,7 @@ from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import Ticket
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Destination, Pools, base_label
-from helios_trio.proxy.admission import Admitted, Authenticate, admit, open_conversation
+from helios_trio.proxy.admission import Admitted, Authenticate, admit, conversation, read_opening
 from helios_trio.proxy.cancels import CancelRegistry
 from helios_trio.proxy.greeting import Greetings, greeting_frames
 from helios_trio.proxy.hub import Hubs
@@ -33,11 +33,10 @@ from helios_trio.proxy.session import Ending, Session, SessionPolicy
 from helios_trio.session.settings import TransactionalState
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.facts import Facts
-from helios_trio.wire.backend_messages import ErrorResponse
-from helios_trio.wire.codes import PROTOCOL_3_2, Backend
+from helios_trio.wire.codes import PROTOCOL_3_0, PROTOCOL_3_2, Backend
 from helios_trio.wire.error_fields import ErrorFields
 from helios_trio.wire.frames import encode_frame
-from helios_trio.wire.startup import CancelRequest, StartupMessage
+from helios_trio.wire.startup import CancelRequest, check_version, startup_error
 
 _log = structlog.get_logger(__name__)
 
@@ -114,34 +113,37 @@ class Proxy:
             self.counters.refused += 1
             transport.close()
             return
-        stream: FrameStream | None = None
+        stream = conversation(transport)
+        opening = _Opening()
         self.unauthenticated += 1
         try:
             try:
                 with trio.fail_after(self.limits.login_timeout):
-                    stream, packet = await open_conversation(transport, self.tls)
-                    admitted = await self._admit(stream, packet)
+                    admitted = await self._admit(stream, opening)
             finally:
                 self.unauthenticated -= 1
             if admitted is not None:
-                await self._serve(admitted)
+                await self._serve(admitted, opening)
         except trio.TooSlowError:
-            await _refuse(stream, TimedOut("canceling authentication due to timeout", sqlstate="08006"))
+            await _refuse(stream, opening.report(TimedOut("canceling authentication due to timeout")))
         except ConnectionLost:
             pass
         except HeliosError as error:
             self.counters.login_failures += 1
             _log.info("client refused", client=transport.peer, sqlstate=error.sqlstate, error=error.message)
-            await _refuse(stream, error)
+            await _refuse(stream, opening.report(error))
         finally:
-            (stream.transport if stream is not None else transport).close()
+            stream.transport.close()
 
-    async def _admit(self, stream: FrameStream, packet: StartupMessage | CancelRequest | None) -> Admitted | None:
+    async def _admit(self, stream: FrameStream, opening: _Opening) -> Admitted | None:
+        packet = await read_opening(stream, self.tls)
         if packet is None:
             return None
         if isinstance(packet, CancelRequest):
             await self.cancels.cancel(packet.pid, packet.secret)
             return None
+        opening.version = packet.version
+        check_version(packet.version)
         if self.draining:
             raise HeliosError("the database system is shutting down", sqlstate="57P03", severity="FATAL")
         if len(self.sessions) >= self.limits.max_clients:
@@ -149,7 +151,8 @@ class Proxy:
             raise TooManyConnections("sorry, too many clients already")
         return await admit(stream, packet, self.authenticate)
 
-    async def _serve(self, admitted: Admitted) -> None:
+    async def _serve(self, admitted: Admitted, opening: _Opening) -> None:
+        opening.reply = admitted.authenticated.reply
         startup = admitted.startup
         destination = self.directory.destination(startup.database, startup.user)
         credentials = admitted.authenticated.credentials
@@ -158,7 +161,7 @@ class Proxy:
             await pass_through(admitted, destination, credentials, self.pools)
             return
         pool = await self.pools.pool_for(destination, credentials)
-        await self._run_session(admitted, destination, pool)
+        await self._run_session(admitted, opening, destination, pool)
 
     def _virtual(self, admitted: Admitted) -> VirtualSession:
         startup = admitted.startup
@@ -175,7 +178,7 @@ class Proxy:
             state=TransactionalState.at_start(base_label(variant)),
         )
 
-    async def _run_session(self, admitted: Admitted, destination: Destination, pool: Pool) -> None:
+    async def _run_session(self, admitted: Admitted, opening: _Opening, destination: Destination, pool: Pool) -> None:
         virtual = self._virtual(admitted)
         settings = destination.settings
         policy = SessionPolicy(settings.mode, settings.queue_timeout, settings.max_prepared_statements)
@@ -194,6 +197,7 @@ class Proxy:
             facts_of=self.facts_of,
             on_databases_gone=self._on_databases_gone,
             hub=self.hubs.hub_for(destination),
+            cancel=self.cancels.cancel_session,
         )
         if connection is not None:
             session.hold(connection)
@@ -206,7 +210,8 @@ class Proxy:
                     self._greetings.note(pool, virtual.startup, parameters)
             virtual.reported.update({name.lower(): value for name, value in parameters.items()})
             greeting = greeting_frames(parameters, session.virtual_pid, session.secret)
-            await admitted.stream.send(admitted.authenticated.reply + greeting)
+            reply, opening.reply = opening.reply, b""
+            await admitted.stream.send(reply + greeting)
             with structlog.contextvars.bound_contextvars(session=virtual.id, user=virtual.user):
                 async with trio.open_nursery() as nursery:
                     session.nursery = nursery
@@ -281,19 +286,26 @@ async def acquire(pool: Pool, virtual: VirtualSession, timeout: float) -> Backen
     return result
 
 
-async def _refuse(stream: FrameStream | None, error: HeliosError) -> None:
+async def _refuse(stream: FrameStream, report: bytes) -> None:
     """Tell a client that has no session why, within a deadline."""
-    if stream is None:
-        return
     with trio.move_on_after(2):
         try:
-            await stream.send(_report(error))
+            await stream.send(report)
         except ConnectionLost:
             return
 
 
-def _report(error: HeliosError) -> bytes:
-    if isinstance(error, ServerRefused):
-        return encode_frame(Backend.ERROR_RESPONSE, error.report)
-    fields = {**error.fields(), "S": "FATAL", "V": "FATAL"}
-    return ErrorResponse(ErrorFields.of(fields)).encode()
+@define
+class _Opening:
+    """How far a client has come: decides in which form it can be told what is wrong."""
+
+    version: int = PROTOCOL_3_0
+    #: AuthenticationOk and the like, earned and not sent yet
+    reply: bytes = b""
+
+    def report(self, error: HeliosError) -> bytes:
+        """What to send to a client that is refused."""
+        if isinstance(error, ServerRefused):
+            return self.reply + encode_frame(Backend.ERROR_RESPONSE, error.report)
+        fields = ErrorFields.of({**error.fields(), "S": "FATAL", "V": "FATAL"})
+        return self.reply + startup_error(self.version, fields)

@@ -9,7 +9,7 @@ Used by: proxy.serving (makes and runs it), pool.connection (calls it as lease h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final
 
@@ -35,6 +35,8 @@ from helios_trio.wire.backend_messages import ErrorResponse
 from helios_trio.wire.codes import Status
 from helios_trio.wire.error_fields import ErrorFields
 
+#: Seconds for a server to answer a client that has closed its direction of the connection.
+LAST_ANSWERS_TIME: Final = 1.0
 #: Bytes of a client that are kept while its request waits; beyond, it is not read from.
 HELD_LIMIT: Final = 64 * 1024
 
@@ -69,6 +71,7 @@ class Session(Pipe):
         "_connection",
         "_ended",
         "_error",
+        "_cancel",
         "_hub",
         "_notifications",
         "_probing",
@@ -101,9 +104,11 @@ class Session(Pipe):
         facts_of: Callable[[bytes], Facts],
         on_databases_gone: Callable[[tuple[str, ...]], None],
         hub: ListenerHub,
+        cancel: Callable[[Session], Awaitable[None]],
     ) -> None:
         super().__init__(transport, readiness)
         self._hub = hub
+        self._cancel = cancel
         self._notifications: list[tuple[str, bytes]] = []
         self.virtual = virtual
         self.pool = pool
@@ -302,7 +307,27 @@ class Session(Pipe):
         return self._connection is not None and self._connection.congested
 
     def on_end(self, error: Exception | None) -> None:
-        """See `net.pipe.Pipe`: the client has gone."""
+        """See `net.pipe.Pipe`: the client has gone, or will say no more.
+
+        As PostgreSQL does, what it has asked for is still answered: it may have closed only its own direction.
+        """
+        connection = self._connection
+        answers = connection is not None and not connection.side.replies.quiet and self.ending is None
+        if error is not None or not answers or self.nursery is None or self.requests.said_goodbye:
+            self.end(Ending.CLIENT_LOST)
+            return
+        self.requests.said_goodbye = True
+        self.pause()
+        self.nursery.start_soon(self._await_last_answers)
+
+    async def _await_last_answers(self) -> None:
+        """Give the server a moment to answer, then stop what it does: nobody may be there to read it."""
+        connection = self._connection
+        if connection is not None:
+            connection.end_of_requests()
+        await trio.sleep(LAST_ANSWERS_TIME)
+        if self._connection is not None:
+            await self._cancel(self)
         self.end(Ending.CLIENT_LOST)
 
     def on_drained(self) -> None:
@@ -355,7 +380,7 @@ class Session(Pipe):
             return
         clean = self.requests.at_boundary and connection.side.replies.idle and not self.virtual.probe_wanted
         self.requests.detach()
-        if self.shared and clean and not self.virtual.pins:
+        if self.shared and clean and not self.virtual.pinned:
             self.pool.give_back(connection)
         elif self.shared:
             self.pool.discard(connection, "client left in the middle")
@@ -394,7 +419,7 @@ class Session(Pipe):
             if self.shared and not self.virtual.in_batch and not self.requests.holding and self.requests.at_boundary:
                 if self.virtual.probe_wanted:
                     self._probe(connection)
-                elif not self.virtual.pins:
+                elif not self.virtual.pinned:
                     self._release()
             if self.ends_when_idle and self.idle:
                 self.end(Ending.SHUT_DOWN, _shutting_down())
@@ -489,7 +514,9 @@ class Session(Pipe):
         """The connection is gone. What the server said about it has been forwarded."""
         connection, self._connection = self._connection, None
         self.requests.detach()
-        if connection is not None and connection.said_fatal:
+        if self.requests.said_goodbye:
+            self.end(Ending.TERMINATED)
+        elif connection is not None and connection.said_fatal:
             self.end(Ending.SERVER_LOST)
         else:
             self.end(

@@ -28,10 +28,15 @@ def apply(statement: StatementFacts, tag: bytes, session: VirtualSession, server
     if statement.transaction is not None:
         _end_or_begin(statement.transaction, tag, session)
     for change in statement.settings:
-        state.change(change)
         if "." in change.name:
             server.placeholders.add(change.name)
             session.placeholders.add(change.name)
+        if change.certain:
+            state.change(change)
+        else:
+            _unknown_settings(session, server)
+    if statement.unknown_settings:
+        _unknown_settings(session, server)
     if statement.listens is not None:
         state.listen(statement.listens)
         server.tainted = True  # it must not listen for whoever gets it next
@@ -40,12 +45,19 @@ def apply(statement: StatementFacts, tag: bytes, session: VirtualSession, server
     if statement.discards is DiscardTarget.ALL:
         state.discard_all()
         session.forget_statements()
+        session.unknown_settings = False
         server.forget_prepared()
     elif statement.deallocates is ALL:
         session.forget_statements()
         server.forget_prepared()
     if _may_pin(statement):
         session.probe_wanted = True
+
+
+def _unknown_settings(session: VirtualSession, server: ServerSide) -> None:
+    """Settings were changed to what the text does not show: only this connection has them."""
+    server.tainted = True
+    session.unknown_settings = True
 
 
 def _end_or_begin(control: TransactionControl, tag: bytes, session: VirtualSession) -> None:

@@ -65,6 +65,8 @@ class RequestStream:
         #: connections are shared between sessions: rename statements, carry settings along
         self.shared = shared
         self.max_prepared = max_prepared
+        #: Terminate was passed on to the server: the connection ends with its last answer
+        self.said_goodbye = False
         #: channels of a LISTEN that stopped the stream (Need.HUB)
         self.wanted_channels: tuple[str, ...] = ()
         self._facts_of = facts_of
@@ -433,7 +435,11 @@ class RequestStream:
         return None
 
     def _terminate(self, data: bytes, at: int, following: int) -> bytes | None:
-        self.need = Need.END
+        """Goodbye. While something is owed the server must hear it in its place: it answers what came before."""
+        if self._attached.replies.quiet and not self.session.in_batch:
+            self.need = Need.END
+        else:
+            self.said_goodbye = True
         return None
 
     #: called with what came of settings that were sent ahead; set by the owner

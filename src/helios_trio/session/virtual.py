@@ -37,6 +37,8 @@ class VirtualSession:
     placeholders: set[str] = field(factory=set)
     #: why the session must keep its server connection between transactions: what -> how many
     pins: dict[str, int] = field(factory=dict)
+    #: settings were changed in a way that the text does not show, so they cannot be applied elsewhere
+    unknown_settings: bool = False
     #: something ran that may have made or ended a pin: ask the server before the connection is given back
     probe_wanted: bool = False
     #: what failed since the last ReadyForQuery outside a transaction: then the implicit transaction rolled back
@@ -58,6 +60,11 @@ class VirtualSession:
     def label(self) -> Label:
         """Settings as the client believes them to be (`pool.planner.Claim`)."""
         return self.state.now.wanted
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the session must keep its connection between transactions."""
+        return bool(self.pins) or self.unknown_settings
 
     def forget_statements(self) -> None:
         """DEALLOCATE ALL or DISCARD ALL."""

@@ -5,6 +5,8 @@ Each module has a tuple `EXCHANGES`; a new topic is a new module named here.
 
 from __future__ import annotations
 
+import attrs
+
 from . import (
     bad_input,
     cancellation,
@@ -24,7 +26,7 @@ from . import (
 )
 from ._exchange import EVERY_MODE, Exchange
 
-__all__ = ["EVERY_MODE", "EXCHANGES", "Exchange"]
+__all__ = ["EVERY_MODE", "EXCHANGES", "Exchange", "in_short_run"]
 
 _TOPICS = (
     simple_query,
@@ -44,4 +46,19 @@ _TOPICS = (
     replication,
 )
 
-EXCHANGES: tuple[Exchange, ...] = tuple(exchange for topic in _TOPICS for exchange in topic.EXCHANGES)
+EXCHANGES: tuple[Exchange, ...] = tuple(
+    attrs.evolve(exchange, topic=topic.__name__.rpartition(".")[2])
+    for topic in _TOPICS
+    for exchange in topic.EXCHANGES
+)
+
+SHORT_RUN = {
+    "pristine": {"start_up", "settings", "session_state", "replication"},
+    "statement": {"simple_query", "transactions", "notifications"},
+}
+"""Topics that these modes are tried with unless `--every-mode` is given: what differs from the other modes."""
+
+
+def in_short_run(exchange: Exchange, mode: str) -> bool:
+    """Whether a run without `--every-mode` has it."""
+    return mode not in SHORT_RUN or exchange.topic in SHORT_RUN[mode]

@@ -1,7 +1,7 @@
 """What an exchange is: a script, the pool modes in which it must look like PostgreSQL, and what it needs around it.
 
-A new mode is added to `EVERY_MODE` and to the fixture that starts its proxy, nothing else. An exchange that leaves a
-mode out says why.
+A new mode is added to `EVERY_MODE` and to the fixture that starts its proxy, nothing else. An exchange that is
+right in session mode only says why.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 from attrs import frozen
 
+from helios_trio.testing.requests import BINARY_FORMAT as BINARY
 from helios_trio.testing.requests import (
     bind,
     close_portal,
@@ -33,7 +34,6 @@ from helios_trio.testing.requests import (
     sync,
     terminate,
 )
-from helios_trio.testing.requests import BINARY_FORMAT as BINARY
 from helios_trio.testing.script import (
     Cancel,
     Close,
@@ -132,6 +132,7 @@ class Exchange:
     mask_columns: Collection[str]
     loose_notifications: tuple[str, ...]
     why: str
+    topic: str = ""
 
     @property
     def name(self) -> str:

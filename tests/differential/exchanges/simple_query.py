@@ -6,7 +6,9 @@ from ._exchange import NOT_STATEMENT, SCRATCH, ask, exchange, query
 
 EXCHANGES = (
     exchange("select_one", ask(query("select 1"))),
-    exchange("select_several_columns", ask(query("select 1 as a, 'two' as b, null as c, 4.5 as d, true as e"))),
+    exchange(
+        "select_several_columns", ask(query("select 1 as a, 'two' as b, null as c, 4.5 as d, true as e"))
+    ),
     exchange("select_from_table", ask(query("select id, name, price, note from items order by id"))),
     exchange("select_no_rows", ask(query("select id from items where false"))),
     exchange("select_no_columns", ask(query("select from items"))),
@@ -24,57 +26,97 @@ EXCHANGES = (
     exchange("empty_query_semicolon", ask(query(";"))),
     exchange("empty_between_statements", ask(query("select 1; ; select 2"))),
     exchange("two_selects", ask(query("select 1; select 'b'"))),
-    exchange("insert_update_delete_tags",
-             ask(query("insert into scratch values (1, 'a'), (2, 'b')")),
-             ask(query("update scratch set body = 'c' where id = 1")),
-             ask(query("delete from scratch")),
-             setup=SCRATCH),
-    exchange("insert_returning", ask(query("insert into scratch values (7, 'seven') returning *, id * 2")),
-             setup=SCRATCH),
-    exchange("merge_tag",
-             ask(query("merge into scratch s using items i on s.id = i.id "
-                       "when not matched then insert values (i.id, i.name)")),
-             setup=SCRATCH),
-    exchange("several_with_writes",
-             ask(query("insert into scratch values (1, 'a'); select count(*) from scratch; delete from scratch")),
-             setup=SCRATCH),
-    exchange("error_in_second_of_three",
-             ask(query("insert into scratch values (1, 'a'); select 1/0; insert into scratch values (2, 'b')")),
-             ask(query("select count(*) from scratch")),
-             setup=SCRATCH),
-    exchange("syntax_error_in_last_of_string",
-             ask(query("insert into scratch values (1, 'a'); selec 1")),
-             ask(query("select count(*) from scratch")),
-             setup=SCRATCH),
-    exchange("ddl_tags",
-             ask(query("create table ddl_made (a int); create index on ddl_made (a); "
-                       "comment on table ddl_made is 'x'; alter table ddl_made add b text; "
-                       "truncate ddl_made; drop table ddl_made")),
-             cleanup="drop table if exists ddl_made"),
-    exchange("create_table_as_and_select_into",
-             ask(query("create table made_as as select 1 as a")),
-             ask(query("select 2 as b into made_into")),
-             ask(query("drop table made_as, made_into")),
-             cleanup="drop table if exists made_as, made_into"),
+    exchange(
+        "insert_update_delete_tags",
+        ask(query("insert into scratch values (1, 'a'), (2, 'b')")),
+        ask(query("update scratch set body = 'c' where id = 1")),
+        ask(query("delete from scratch")),
+        setup=SCRATCH,
+    ),
+    exchange(
+        "insert_returning",
+        ask(query("insert into scratch values (7, 'seven') returning *, id * 2")),
+        setup=SCRATCH,
+    ),
+    exchange(
+        "merge_tag",
+        ask(
+            query(
+                "merge into scratch s using items i on s.id = i.id "
+                "when not matched then insert values (i.id, i.name)"
+            )
+        ),
+        setup=SCRATCH,
+    ),
+    exchange(
+        "several_with_writes",
+        ask(query("insert into scratch values (1, 'a'); select count(*) from scratch; delete from scratch")),
+        setup=SCRATCH,
+    ),
+    exchange(
+        "error_in_second_of_three",
+        ask(query("insert into scratch values (1, 'a'); select 1/0; insert into scratch values (2, 'b')")),
+        ask(query("select count(*) from scratch")),
+        setup=SCRATCH,
+    ),
+    exchange(
+        "syntax_error_in_last_of_string",
+        ask(query("insert into scratch values (1, 'a'); selec 1")),
+        ask(query("select count(*) from scratch")),
+        setup=SCRATCH,
+    ),
+    exchange(
+        "ddl_tags",
+        ask(
+            query(
+                "create table ddl_made (a int); create index on ddl_made (a); "
+                "comment on table ddl_made is 'x'; alter table ddl_made add b text; "
+                "truncate ddl_made; drop table ddl_made"
+            )
+        ),
+        cleanup="drop table if exists ddl_made",
+    ),
+    exchange(
+        "create_table_as_and_select_into",
+        ask(query("create table made_as as select 1 as a")),
+        ask(query("select 2 as b into made_into")),
+        ask(query("drop table made_as, made_into")),
+        cleanup="drop table if exists made_as, made_into",
+    ),
     exchange("explain", ask(query("explain (costs off) select * from items where id = 3"))),
     exchange("show_one", ask(query("show server_version_num"))),
     exchange("do_block", ask(query("do $$ begin perform 1; end $$"))),
     exchange("call_procedure", ask(query("call double_it(21, null)"))),
     exchange("vacuum_one_table", ask(query("vacuum items"))),
     exchange("vacuum_inside_string", ask(query("select 1; vacuum items"))),
-    exchange("vacuum_inside_transaction",
-             ask(query("begin")), ask(query("vacuum items")), ask(query("rollback")), modes=NOT_STATEMENT),
+    exchange(
+        "vacuum_inside_transaction",
+        ask(query("begin")),
+        ask(query("vacuum items")),
+        ask(query("rollback")),
+        modes=NOT_STATEMENT,
+    ),
     exchange("many_queries_one_after_another", *(ask(query(f"select {n}, 'row {n}'")) for n in range(30))),
     exchange("two_queries_in_one_segment", ask(query("select 1"), query("select 2"), ready=2)),
     exchange("twenty_queries_in_one_segment", ask(*(query(f"select {n}") for n in range(20)), ready=20)),
-    exchange("error_between_pipelined_queries",
-             ask(query("select 1"), query("select 1/0"), query("select 3"), ready=3)),
-    exchange("explain_analyze_is_masked", ask(query("explain (analyze, costs off, timing off, summary off, "
-                                                    "buffers off) select 1"))),
+    exchange(
+        "error_between_pipelined_queries",
+        ask(query("select 1"), query("select 1/0"), query("select 3"), ready=3),
+    ),
+    exchange(
+        "explain_analyze_is_masked",
+        ask(query("explain (analyze, costs off, timing off, summary off, buffers off) select 1")),
+    ),
     exchange("long_statement_text", ask(query("select '" + "x" * 200_000 + "'"))),
     exchange("statement_of_exactly_8k", ask(query("select '" + "y" * (8192 - 5 - 9 - 1 - 0) + "'"))),
-    exchange("unlogged_and_sequence",
-             ask(query("create sequence made_seq; select nextval('made_seq'), nextval('made_seq'); "
-                       "select currval('made_seq'); drop sequence made_seq")),
-             cleanup="drop sequence if exists made_seq"),
+    exchange(
+        "unlogged_and_sequence",
+        ask(
+            query(
+                "create sequence made_seq; select nextval('made_seq'), nextval('made_seq'); "
+                "select currval('made_seq'); drop sequence made_seq"
+            )
+        ),
+        cleanup="drop sequence if exists made_seq",
+    ),
 )

@@ -109,7 +109,7 @@ class Adapter(ABC):
     def sqlstate(self, error: BaseException) -> str | None:
         """The SQLSTATE of the driver's exception; None when it has none."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most drivers hold nothing
         """Give back what the adapter holds (threads, processes)."""
 
 

@@ -131,7 +131,12 @@ class NodePostgres(Adapter):
     def connect(self, endpoint: Endpoint, **settings: str) -> Session:
         self._sessions += 1
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        where = {"host": endpoint.host, "port": endpoint.port, "user": endpoint.user, "database": endpoint.database}
+        where = {
+            "host": endpoint.host,
+            "port": endpoint.port,
+            "user": endpoint.user,
+            "database": endpoint.database,
+        }
         self._ask(what="connect", session=self._sessions, options={**where, "options": options})
         return NodeSession(self._ask, self._sessions)
 
