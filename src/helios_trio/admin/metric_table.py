@@ -315,7 +315,7 @@ _NODES: Final = Section(
         ),
         _gauge(
             "helios_node_lag_bytes",
-            "WAL the primary has written and the standby has not replayed.",
+            "WAL the primary has flushed and the standby has not replayed.",
             _per_node(lambda scrape, node: scrape.parts.topology.lag_bytes(node)),
             ("node",),
         ),

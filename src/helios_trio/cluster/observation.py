@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from attrs import frozen
 
-# The timeline of a primary is taken from the name of its WAL file, as its control file names the old one
-# until the first checkpoint after a promotion. `pg_stat_wal_receiver` shows to users without
-# pg_read_all_stats only that there is a receiver. The age of the last transaction says nothing while a
-# standby has nothing left to replay.
+# A standby can have what its primary has flushed; the insert position is ahead of that even when nothing
+# happens, by a page header. The timeline of a primary is taken from the name of its WAL file, as its
+# control file names the old one until the first checkpoint after a promotion. `pg_stat_wal_receiver` shows
+# to users without pg_read_all_stats only that there is a receiver. The age of the last transaction says
+# nothing while a standby has nothing left to replay.
 PROBE: Final = """
 SELECT recovering,
-       CASE WHEN recovering THEN greatest(received, replayed) ELSE pg_current_wal_insert_lsn() END - '0/0',
+       CASE WHEN recovering THEN greatest(received, replayed) ELSE pg_current_wal_flush_lsn() END - '0/0',
        CASE WHEN recovering THEN replayed - '0/0' END,
        CASE WHEN NOT recovering THEN NULL
             WHEN received = replayed AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
@@ -50,7 +51,7 @@ class Observation:
     """What a server said of itself; None where it would not say."""
 
     in_recovery: bool
-    #: end of the WAL that it has: written (primary) or received (standby), in bytes
+    #: end of the WAL that it has: flushed (primary) or received (standby), in bytes
     position: int | None = None
     #: end of the WAL that a standby has replayed, in bytes
     replayed: int | None = None

@@ -30,7 +30,9 @@ class NodeRole(StrEnum):
     UNKNOWN = "unknown"
 
 
+#: The words of the configuration, and `primary` for those who make a `Backend` themselves.
 _CONFIGURED: Final = {
+    "primary": NodeRole.PRIMARY,
     "active": NodeRole.PRIMARY,
     "standby": NodeRole.STANDBY,
     "replica": NodeRole.STANDBY,
@@ -73,7 +75,8 @@ class NodeState:
     @property
     def _rank(self) -> tuple[bool, bool, int]:
         """Preference among servers that hold different data, or whose data nobody has seen."""
-        return self.backend.role == "active", self.observed is not None, self.backend.priority
+        configured = _CONFIGURED[self.backend.role] is NodeRole.PRIMARY
+        return configured, self.observed is not None, self.backend.priority
 
     @property
     def _rank_in_system(self) -> tuple[int, bool, int]:

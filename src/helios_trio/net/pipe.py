@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from helios_trio.errors import HeliosError
 from helios_trio.net.readiness import GONE, READ, WRITE, Readiness
 from helios_trio.net.transport import Transport
 
@@ -100,7 +101,7 @@ class Pipe:
         except BlockingIOError:
             self._set_events()
             return
-        except Exception as error:
+        except HeliosError as error:
             self.on_end(error)
             return
         received = len(data)
@@ -124,6 +125,9 @@ class Pipe:
         try:
             data = self.transport.recv_nowait(self.transport.pending())
         except BlockingIOError:
+            return
+        except HeliosError as error:
+            self.on_end(error)
             return
         self.bytes_in += len(data)
         self.on_bytes(data)
@@ -157,7 +161,7 @@ class Pipe:
             return
         try:
             sent = self.transport.send_nowait(data)
-        except Exception as error:
+        except HeliosError as error:
             self.on_end(error)
             return
         if sent < len(data):
@@ -169,11 +173,12 @@ class Pipe:
         while backlog:
             try:
                 sent = self.transport.send_nowait(backlog[0])
-            except Exception as error:
+            except HeliosError as error:
                 self.on_end(error)
                 return
             if sent < len(backlog[0]):
                 backlog[0] = backlog[0][sent:]
+                self._set_events()
                 return
             del backlog[0]
         self._set_events()

@@ -32,8 +32,8 @@ Connect = Callable[[Mapping[str, str]], Awaitable[ServerGreeting]]
 RESET_TIME_LIMIT: Final = 10.0
 #: Seconds before a server that refused is asked again: at first, and at most.
 _RETRY_FIRST, _RETRY_MOST = 0.05, 2.0
-#: A server that says one of these may think otherwise soon: starting up, shutting down, no slot free, no resources.
-_PASSING: Final = ("57P", "53", "55", "58", "XX", "08")
+#: A server that says one of these may think otherwise soon: starting up, shutting down, no slot or resource free.
+_PASSING: Final = ("57P01", "57P02", "57P03", "53", "58", "XX", "08")
 
 
 @define
@@ -121,7 +121,7 @@ class Pool:
         """A whole session has ended: reset the connection before anybody else gets it, or close it."""
         connection.holder = None
         replies = connection.side.replies
-        known = replies.quiet and not replies.uncertain and not connection.said_fatal
+        known = not (replies.owes_client or replies.uncertain or connection.said_fatal)
         if self.reset_query is None or not known or connection.side.placeholders or connection.congested:
             self.discard(connection, "used" if known else "left in the middle")
             return

@@ -134,6 +134,8 @@ class Pools:
     def _make(self, destination: Destination) -> Pool:
         settings, backend = destination.settings, destination.backend
         reset = settings.reset_query if settings.reuse is Reuse.RESET else None
+        if destination.shared:  # for sessions that leave something behind
+            reset = "DISCARD ALL"
         return Pool(
             (backend.name, destination.database, destination.user),
             backend,

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable
 
 from attrs import frozen
 
-from helios_trio.errors import NotAuthorised, ProtocolViolation
+from helios_trio.errors import NotAuthorised
 from helios_trio.net.frame_stream import FrameStream
 from helios_trio.net.tls import ClientTLS
 from helios_trio.net.transport import PlainTransport
 from helios_trio.proxy.authentication import Authenticated
+from helios_trio.wire.codes import GSSENC_REQUEST, SSL_REQUEST
 from helios_trio.wire.frames import AUTHENTICATING, FrameReader
 from helios_trio.wire.startup import (
     CancelRequest,
@@ -82,7 +83,7 @@ async def read_opening(stream: FrameStream, tls: ClientTLS) -> StartupMessage | 
             asked_gss = True
             await stream.send(b"N")
         elif isinstance(packet, SSLRequest | GSSENCRequest):
-            raise ProtocolViolation("unexpected request for encryption")
+            check_version(SSL_REQUEST if isinstance(packet, SSLRequest) else GSSENC_REQUEST)
         else:
             if isinstance(packet, StartupMessage) and tls.required and _must_encrypt(stream):
                 raise NotAuthorised("SSL connection is required")

@@ -19,6 +19,8 @@ from helios_trio.wire.codes import Status
 
 #: Settings that clients choose freely: two clients that differ only here are greeted alike otherwise.
 _OWN: Final = "application_name"
+#: Length of an identifier, with its terminator, in bytes (PostgreSQL docs, "Identifiers and Key Words").
+_NAMEDATALEN: Final = 64
 
 
 def greeting_frames(parameters: Mapping[str, str], pid: int, secret: bytes) -> bytes:
@@ -41,7 +43,8 @@ class Greetings:
         found = self._known.get((pool, _key(variant)))
         if found is None:
             return None
-        return {**found, _OWN: variant.get(_OWN, "")} if _OWN in found else dict(found)
+        own = variant.get(_OWN, "")
+        return {**found, _OWN: own} if _OWN in found and _kept_as_is(own) else dict(found)
 
     def note(self, pool: object, variant: Mapping[str, str], parameters: Mapping[str, str]) -> None:
         """A connection with these settings reported `parameters`."""
@@ -53,4 +56,9 @@ class Greetings:
 
 
 def _key(variant: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset((name, value) for name, value in variant.items() if name != _OWN)
+    return frozenset((name, value) for name, value in variant.items() if name != _OWN or not _kept_as_is(value))
+
+
+def _kept_as_is(name: str) -> bool:
+    """Whether PostgreSQL reports this application name as it was given: it truncates, and escapes non-ASCII."""
+    return len(name) < _NAMEDATALEN and name.isascii() and name.isprintable()

@@ -34,8 +34,8 @@ from helios_trio.session.settings import TransactionalState
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.facts import Facts
 from helios_trio.wire.codes import PROTOCOL_3_0, PROTOCOL_3_2, Backend
-from helios_trio.wire.error_fields import ErrorFields
 from helios_trio.wire.frames import encode_frame
+from helios_trio.wire.options import parse_options
 from helios_trio.wire.startup import CancelRequest, check_version, startup_error
 
 _log = structlog.get_logger(__name__)
@@ -68,6 +68,7 @@ class ProxyCounters:
     logins: int = 0
     login_failures: int = 0
     refused: int = 0
+    crashes: int = 0
     endings: dict[Ending, int] = field(factory=lambda: dict.fromkeys(Ending, 0))
 
 
@@ -132,6 +133,9 @@ class Proxy:
             self.counters.login_failures += 1
             _log.info("client refused", client=transport.peer, sqlstate=error.sqlstate, error=error.message)
             await _refuse(stream, opening.report(error))
+        except Exception:  # rule 40: one client's bug stays with that client
+            self.counters.crashes += 1
+            _log.exception("session crashed", client=transport.peer)
         finally:
             stream.transport.close()
 
@@ -185,6 +189,8 @@ class Proxy:
         connection: BackendConnection | None = None
         parameters = self._greetings.get(pool, virtual.startup) if destination.shared else None
         if parameters is None:
+            if destination.shared and self._has_other_switches(virtual):
+                await self._try_switches(admitted, destination, virtual)
             connection = await acquire(pool, virtual, settings.queue_timeout)
         session = Session(
             admitted.stream.transport,
@@ -223,6 +229,17 @@ class Proxy:
             del self.sessions[virtual.id]
             self._session_gone.set()
             self.counters.endings[session.ending or Ending.KILLED] += 1
+
+    @staticmethod
+    def _has_other_switches(virtual: VirtualSession) -> bool:
+        """Whether `options` holds more than settings, which can be applied later."""
+        return bool(parse_options(virtual.startup.get("options", "")).unknown)
+
+    async def _try_switches(self, admitted: Admitted, to: Destination, virtual: VirtualSession) -> None:
+        """Let the server itself say what it thinks of command-line switches; raises ServerRefused."""
+        parameters = {"user": to.user, "database": to.database, **virtual.startup}
+        greeting = await self.pools.connect_alone(to, admitted.authenticated.credentials, parameters)
+        greeting.transport.close()
 
     def _virtual_pid(self, virtual: VirtualSession, connection: BackendConnection | None, to: Destination) -> int:
         """In session mode the server's own, until the session moves; else one that no system gives a process."""
@@ -307,5 +324,5 @@ class _Opening:
         """What to send to a client that is refused."""
         if isinstance(error, ServerRefused):
             return self.reply + encode_frame(Backend.ERROR_RESPONSE, error.report)
-        fields = ErrorFields.of({**error.fields(), "S": "FATAL", "V": "FATAL"})
+        fields = {**error.fields(), "S": "FATAL", "V": "FATAL"}
         return self.reply + startup_error(self.version, fields)

@@ -17,7 +17,7 @@ import trio
 from attrs import frozen
 
 from helios_trio.config.words import PoolMode
-from helios_trio.errors import BackendLost, HeliosError, ProtocolViolation
+from helios_trio.errors import BackendLost, HeliosError, ProtocolViolation, ServerRefused
 from helios_trio.net.pipe import Pipe
 from helios_trio.net.readiness import Readiness
 from helios_trio.net.transport import Transport
@@ -35,6 +35,8 @@ from helios_trio.wire.backend_messages import ErrorResponse
 from helios_trio.wire.codes import Status
 from helios_trio.wire.error_fields import ErrorFields
 
+#: A Flush message.
+FLUSH: Final = b"H\0\0\0\4"
 #: Seconds for a server to answer a client that has closed its direction of the connection.
 LAST_ANSWERS_TIME: Final = 1.0
 #: Bytes of a client that are kept while its request waits; beyond, it is not read from.
@@ -72,7 +74,9 @@ class Session(Pipe):
         "_ended",
         "_error",
         "_cancel",
+        "_half_closed",
         "_hub",
+        "_learning",
         "_notifications",
         "_probing",
         "_settled",
@@ -130,6 +134,8 @@ class Session(Pipe):
         self._connection: BackendConnection | None = None
         self._ticket: Ticket[BackendConnection] | None = None
         self._probing = False
+        self._learning = False
+        self._half_closed = False
         self._ended = trio.Event()
         self._settled = trio.Event()
         self._error: HeliosError | None = None
@@ -197,9 +203,11 @@ class Session(Pipe):
         connection = self._connection
         assert connection is not None
         if self.shared and (lead := self.requests.settle()):
-            self._settled = trio.Event()
+            self._learning = True
             connection.send(lead)
             await self._settled.wait()
+            self._learning = False
+            self.requests.need = Need.NOTHING
             if self._error is not None:
                 raise self._error
         reported = connection.side.parameters
@@ -245,11 +253,7 @@ class Session(Pipe):
     def _feed(self, data: bytes) -> None:
         requests = self.requests
         waiting = requests.need is not Need.NOTHING
-        try:
-            out = requests.feed(data)
-        except ProtocolViolation as error:
-            self.end(Ending.PROTOCOL, error)
-            return
+        out = requests.feed(data)
         if waiting:
             if requests.held > HELD_LIMIT:
                 self.pause()
@@ -258,13 +262,8 @@ class Session(Pipe):
 
     def _resume(self) -> None:
         """What stopped the request stream is there."""
-        try:
-            out = self.requests.resume()
-        except ProtocolViolation as error:
-            self.end(Ending.PROTOCOL, error)
-            return
-        self._forward(out)
-        if self.requests.need is Need.NOTHING and self.ending is None and not self._congested_server:
+        self._forward(self.requests.resume())
+        if self.requests.need is Need.NOTHING and not self._stopped:
             self.unpause()
 
     def _forward(self, out: bytes) -> None:
@@ -276,10 +275,17 @@ class Session(Pipe):
         need = self.requests.need
         if need is not Need.NOTHING:
             self._provide(need)
+        elif self._half_closed:
+            self._close_requests()
 
     def _provide(self, need: Need) -> None:
         if need is Need.END:
             self.end(Ending.TERMINATED)
+        elif need is Need.VIOLATION:
+            self.pause()
+            if self._connection is not None and self.virtual.in_batch:
+                self._connection.send(FLUSH)
+            self._end_violation()
         elif need is Need.LEASE and self._ticket is None:
             now = trio.current_time()
             ticket = Ticket(self.virtual, now + self.policy.queue_timeout, self._granted, self._refused)
@@ -302,22 +308,37 @@ class Session(Pipe):
         self.requests.hub_channels |= frozenset(channels)
         self._resume()
 
+    def _end_violation(self) -> None:
+        """What came before the message that cannot be read is answered first, as by PostgreSQL."""
+        if self._connection is None or self._connection.side.replies.quiet:
+            self.end(Ending.PROTOCOL, self.requests.violation)
+
     @property
-    def _congested_server(self) -> bool:
-        return self._connection is not None and self._connection.congested
+    def _stopped(self) -> bool:
+        """Whether the client must not be read, for another reason than that its request waits."""
+        congested = self._connection is not None and self._connection.congested
+        return congested or self._half_closed or self.ending is not None
 
     def on_end(self, error: Exception | None) -> None:
         """See `net.pipe.Pipe`: the client has gone, or will say no more.
 
         As PostgreSQL does, what it has asked for is still answered: it may have closed only its own direction.
         """
+        if error is not None or self.ending is not None or self._half_closed or self.requests.said_goodbye:
+            self.end(Ending.CLIENT_LOST)
+            return
+        self._half_closed = True
+        self.pause()
+        if self.requests.need is Need.NOTHING:
+            self._close_requests()
+
+    def _close_requests(self) -> None:
+        """All that a client asked for which closed its direction is with the server."""
         connection = self._connection
-        answers = connection is not None and not connection.side.replies.quiet and self.ending is None
-        if error is not None or not answers or self.nursery is None or self.requests.said_goodbye:
+        if connection is None or connection.side.replies.quiet or self.nursery is None:
             self.end(Ending.CLIENT_LOST)
             return
         self.requests.said_goodbye = True
-        self.pause()
         self.nursery.start_soon(self._await_last_answers)
 
     async def _await_last_answers(self) -> None:
@@ -382,8 +403,6 @@ class Session(Pipe):
         self.requests.detach()
         if self.shared and clean and not self.virtual.pinned:
             self.pool.give_back(connection)
-        elif self.shared:
-            self.pool.discard(connection, "client left in the middle")
         elif self.requests.at_boundary:
             self.pool.give_back_used(connection)
         else:
@@ -404,6 +423,8 @@ class Session(Pipe):
         self.send(data)
         if self._backlog and self._connection is not None:
             self._connection.pause()
+        if self.requests.violation is not None:
+            self._end_violation()
 
     def on_server_ready(self) -> None:
         """Nothing is owed any more: in a shared mode the connection may go."""
@@ -411,7 +432,10 @@ class Session(Pipe):
         counters.queries += 1
         self.active_since = self.readiness.now
         connection = self._connection
-        if connection is None or self.ending is not None:
+        if self._learning:
+            self._settled.set()
+            return
+        if connection is None or self.ending is not None or self.requests.said_goodbye:
             return
         status = connection.side.replies.status
         if status == Status.IDLE:
@@ -432,7 +456,6 @@ class Session(Pipe):
             )
         if self.requests.need is Need.CONFIRMATION and connection is self._connection:
             self._resume()
-        self._settled.set()
 
     def _probe(self, connection: BackendConnection) -> None:
         """Something ran that may keep the session on this connection: ask the server what is there."""
@@ -453,6 +476,11 @@ class Session(Pipe):
         if error is None:
             return
         reason = ErrorFields.decode(error)
+        if self._learning:
+            fatal = {"S": "FATAL", "V": "FATAL"}
+            report = ErrorFields(tuple((name, fatal.get(name, text)) for name, text in reason.pairs))
+            self._error = ServerRefused(reason.message, report=report.encode(), sqlstate=reason.sqlstate)
+            return
         self.end(
             Ending.SERVER_LOST,
             HeliosError(
@@ -507,8 +535,9 @@ class Session(Pipe):
         """ErrorResponse: the open unit has failed."""
         if self.virtual.following:
             self.virtual.failed = True
-        if head & replies.PARSE and self._connection is not None:
-            self._connection.side.unnamed = None
+        if head & (replies.PARSE | replies.WATCH) == replies.PARSE and self._connection is not None:
+            self._connection.side.unnamed = None  # that of a name is watched
+            self.virtual.statements.pop(b"", None)
 
     def on_server_lost(self, error: Exception | None) -> None:
         """The connection is gone. What the server said about it has been forwarded."""
@@ -526,7 +555,7 @@ class Session(Pipe):
 
     def on_server_drained(self) -> None:
         """The server takes bytes again, so the client may be read again."""
-        if self.requests.need is Need.NOTHING:
+        if self.requests.need is Need.NOTHING and not self._stopped:
             self.unpause()
 
     def on_crash(self, error: Exception) -> None:

@@ -50,6 +50,10 @@ def apply(statement: StatementFacts, tag: bytes, session: VirtualSession, server
     elif statement.deallocates is ALL:
         session.forget_statements()
         server.forget_prepared()
+    if statement.prepares is not None:
+        session.sql_prepared.add(statement.prepares.encode())
+    elif isinstance(statement.deallocates, str):
+        session.sql_prepared.discard(statement.deallocates.encode())
     if _may_pin(statement):
         session.probe_wanted = True
 

@@ -9,7 +9,7 @@ Used by: session.requests.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from struct import pack
 from typing import Final
 
@@ -22,6 +22,7 @@ from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.facts import UNPARSED, Facts
 from helios_trio.sql.kinds import StatementKind
 from helios_trio.wire import replies
+from helios_trio.wire.backend_messages import error_response
 from helios_trio.wire.codes import Backend, Frontend, Status
 
 PORTAL: Final = ord("P")
@@ -103,16 +104,9 @@ def parse_renamed(
         server.tainted = True
         server.replies.push(replies.PARSE)
         return original
-    if statement.name in session.statements:
-        return refuse(
-            server,
-            {
-                "S": "ERROR",
-                "V": "ERROR",
-                "C": "42P05",
-                "M": f'prepared statement "{statement.name.decode("utf-8", "replace")}" already exists',
-            },
-        )
+    if statement.name in session.statements or statement.name in session.sql_prepared:
+        server.replies.watch(replies.BIND | replies.SWALLOW, RefusalWatcher(already_exists(statement.name)))
+        return _FAILING_BIND
     name = statement.server_name
     lead = b""
     if name in server.prepared:
@@ -170,12 +164,29 @@ def _make_room(server: ServerSide, limit: int) -> bytes:
     return closed
 
 
-def refuse(server: ServerSide, fields: Mapping[str, str]) -> bytes:
-    """Make the server fail here, so that it skips to the next Sync, and give the client another error instead."""
-    body = b"".join(key.encode() + value.encode() + b"\0" for key, value in fields.items()) + b"\0"
-    watcher = RefusalWatcher(frame(Backend.ERROR_RESPONSE, body))
-    server.replies.watch(replies.BIND | replies.SWALLOW, watcher)
-    return frame(Frontend.BIND, b"\0" + NEVER_PREPARED + b"\0" + bytes(6))
+def already_exists(name: bytes) -> bytes:
+    """PostgreSQL's error for a second statement of that name, as a whole message."""
+    fields = {
+        "S": "ERROR",
+        "V": "ERROR",
+        "C": "42P05",
+        "M": f'prepared statement "{name.decode("utf-8", "replace")}" already exists',
+    }
+    return error_response(fields)
+
+
+#: Makes the server fail here, so that it skips to the next Sync; a `RefusalWatcher` gives the client another error.
+_FAILING_BIND: Final = frame(Frontend.BIND, b"\0" + NEVER_PREPARED + b"\0" + bytes(6))
+#: The same as a simple query.
+FAILING_QUERY: Final = query_frame(f"EXECUTE {NEVER_PREPARED.decode()}")
+
+
+def refused_prepare(facts: Facts, session: VirtualSession) -> bytes | None:
+    """The error for a PREPARE whose name the client has used in the protocol already; None when it is free."""
+    name = facts.statements[0].prepares if len(facts.statements) == 1 else None
+    if name is None or name.encode() not in session.statements:
+        return None
+    return already_exists(name.encode())
 
 
 _NAMED_STATEMENT = re.compile(rb"(?is)\A(\s*(?:execute|deallocate(?:\s+prepare)?)\s+)(\"(?:[^\"]|\"\")+\"|[^\s(;]+)")
@@ -237,6 +248,24 @@ class ParseWatcher:
         self.server.prepared.pop(statement.server_name, None)
         if not self.injected and self.session.statements.get(statement.name) is statement:
             del self.session.statements[statement.name]
+
+
+@define(eq=False)
+class CloseWatcher:
+    """A Close that the server discarded closes nothing."""
+
+    statement: PreparedStatement
+    session: VirtualSession
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.ERROR_RESPONSE:
+            self.on_skipped()
+        return None
+
+    def on_skipped(self) -> None:
+        """An earlier message of the batch failed."""
+        self.session.statements.setdefault(self.statement.name, self.statement)
 
 
 @define(eq=False)

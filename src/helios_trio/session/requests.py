@@ -45,6 +45,7 @@ class Need(Enum):
     CONFIRMATION = "the server's word on settings or statements that were sent ahead"
     HUB = "the shared listener connection"
     END = "the client has said goodbye"
+    VIOLATION = "what the client sends is no PostgreSQL message: see `violation`"
 
 
 class RequestStream:
@@ -65,6 +66,8 @@ class RequestStream:
         #: connections are shared between sessions: rename statements, carry settings along
         self.shared = shared
         self.max_prepared = max_prepared
+        #: what PostgreSQL would not read on from (Need.VIOLATION)
+        self.violation: ProtocolViolation | None = None
         #: Terminate was passed on to the server: the connection ends with its last answer
         self.said_goodbye = False
         #: channels of a LISTEN that stopped the stream (Need.HUB)
@@ -118,10 +121,7 @@ class RequestStream:
         return self.feed(b"") if self._pieces else b""
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes from the client; return those for the server. Look at `need` afterwards.
-
-        Raises ProtocolViolation for what PostgreSQL would not read on from.
-        """
+        """Take bytes from the client; return those for the server. Look at `need` afterwards."""
         if self._pieces:
             self._pieces.append(data)
             self._pieces_size += len(data)
@@ -147,10 +147,12 @@ class RequestStream:
             following = at + 1 + size
             handler = handlers[code]
             if handler is None or size < 4 or size > _LENGTH_LIMITS[code]:
-                raise _unreadable(code, size)
+                self.violation = _unreadable(code)
+                self.need = Need.VIOLATION
+                break
             if following > end and not self._may_begin(code, size, end - at):
                 break
-            if self.server is None and not self._take_server(code):
+            if self.server is None and not self._take_server(code, size):
                 if self.need is not Need.NOTHING:
                     break
                 out = _cut(out, data, start, at)  # PostgreSQL ignores it outside of a COPY
@@ -189,9 +191,9 @@ class RequestStream:
         """Whether an incomplete message may be sent on as it comes."""
         return code == Frontend.COPY_DATA or (size > WHOLE_LIMIT and available >= _HEAD_WANTED)
 
-    def _take_server(self, code: int) -> bool:
+    def _take_server(self, code: int, size: int) -> bool:
         """Get the session a server connection for this message, if it needs one."""
-        if code in _NEEDS_NO_SERVER:
+        if code in _NEEDS_NO_SERVER and (size == _EMPTY or code != Frontend.FLUSH):
             if code == Frontend.TERMINATE:
                 self.need = Need.END
             return False
@@ -245,6 +247,7 @@ class RequestStream:
                 return lead
             server.unnamed = None
             session.statements.pop(b"", None)
+        session.in_batch = False
         if facts.plain and not session.following:
             server.replies.push(replies.QUERY)
             return None if lead is None else lead + data[at:following]
@@ -258,6 +261,10 @@ class RequestStream:
             return lead
         frame: bytes | None = None
         if self.shared and following <= len(data):
+            refused = preparing.refused_prepare(facts, session)
+            if refused is not None:
+                server.replies.watch(replies.QUERY, preparing.RefusalWatcher(refused))
+                return (lead or b"") + preparing.FAILING_QUERY
             renamed = preparing.rename_in_text(facts, data[at + 5 : following - 1], session, server)
             if renamed is not None:
                 frame, server.unnamed = renamed, None
@@ -363,21 +370,25 @@ class RequestStream:
                 return lead
         session.in_batch = True
         frame: bytes | None = None
+        closed: PreparedStatement | None = None
         name = data[at + 6 : following - 1]
         if data[at + 5] == preparing.PORTAL:
             if kind == replies.CLOSE:
                 session.portals.pop(name, None)
         elif kind == replies.CLOSE:
-            frame = self._close_statement(name)
+            closed = session.statements.pop(name, None)
+            frame = self._close_statement(name, closed)
         elif self.shared:
             frame = self._describe_statement(name, data[at:following])
-        server.replies.push(kind)
+        if closed is None:
+            server.replies.push(kind)
+        else:
+            server.replies.watch(kind, preparing.CloseWatcher(closed, session))
         if lead is None:
             return frame
         return lead + (frame if frame is not None else data[at:following])
 
-    def _close_statement(self, name: bytes) -> bytes | None:
-        statement = self.session.statements.pop(name, None)
+    def _close_statement(self, name: bytes, statement: PreparedStatement | None) -> bytes | None:
         if not self.shared or not name:
             self._attached.unnamed = None if not name else self._attached.unnamed
             return None
@@ -423,6 +434,7 @@ class RequestStream:
             if self.need is not Need.NOTHING:
                 return lead
         self._attached.tainted = True
+        self.session.in_batch = False
         self.session.probe_wanted = True
         self._attached.replies.push(replies.FUNCTION)
         return None if lead is None else lead + data[at:following]
@@ -436,7 +448,7 @@ class RequestStream:
 
     def _terminate(self, data: bytes, at: int, following: int) -> bytes | None:
         """Goodbye. While something is owed the server must hear it in its place: it answers what came before."""
-        if self._attached.replies.quiet and not self.session.in_batch:
+        if not self._attached.replies.owes_client and not self.session.in_batch:
             self.need = Need.END
         else:
             self.said_goodbye = True
@@ -473,6 +485,8 @@ def _table() -> tuple[_Handler | None, ...]:
 
 
 _HANDLERS: Final = _table()
+#: Length field of a message without a body; others than that are for PostgreSQL to complain about.
+_EMPTY: Final = 4
 _NEEDS_NO_SERVER: Final = (
     Frontend.TERMINATE,
     Frontend.FLUSH,
@@ -490,7 +504,7 @@ def _cut(out: list[bytes] | None, data: bytes, start: int, at: int) -> list[byte
     return out
 
 
-def _unreadable(code: int, size: int) -> ProtocolViolation:
+def _unreadable(code: int) -> ProtocolViolation:
     if _HANDLERS[code] is None:
         return ProtocolViolation(f"invalid frontend message type {code}")
     return ProtocolViolation("invalid message length")

@@ -37,6 +37,7 @@ class LabelWatcher:
         """See `wire.replies.Watcher`."""
         if code == Backend.ERROR_RESPONSE:
             self.error = body
+            self.server.replies.uncertain = True  # nobody knows now what it carries
         elif code == Backend.READY_FOR_QUERY:
             self.done(self.error)
         return None

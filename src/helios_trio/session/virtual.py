@@ -29,6 +29,8 @@ class VirtualSession:
     state: TransactionalState
     #: protocol-level prepared statements by the client's name; b"" is the unnamed one
     statements: dict[bytes, PreparedStatement] = field(factory=dict)
+    #: names of statements prepared by SQL: one namespace with the protocol's (rule 9)
+    sql_prepared: set[bytes] = field(factory=set)
     #: portals bound to statements that have effects on the session
     portals: dict[bytes, Facts] = field(factory=dict)
     #: parameters as reported to the client (ParameterStatus), names in lower case
@@ -69,4 +71,5 @@ class VirtualSession:
     def forget_statements(self) -> None:
         """DEALLOCATE ALL or DISCARD ALL."""
         self.statements.clear()
+        self.sql_prepared.clear()
         self.portals.clear()

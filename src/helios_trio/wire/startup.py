@@ -189,7 +189,7 @@ def startup_error(version: int, fields: Mapping[str, str]) -> bytes:
 
     Before protocol 3 that is a line of text after the type byte, as PostgreSQL still sends it.
     """
-    if version >> 16 >= PROTOCOL_3_0 >> 16:
+    if version == 0 or version >> 16 >= PROTOCOL_3_0 >> 16:
         return error_response(fields)
     return b"E" + cstring(f"{fields['S']}:  {fields['M']}\n")
 
