@@ -96,16 +96,18 @@ def warm_up(proxies: list[Target]) -> None:
     """Open the server connections before anything is measured."""
     for target in proxies:
         for case in CASES:
-            _run(case, target, transactions=20)
+            if case.clients == max(CLIENTS):
+                _run(case, target, transactions=20)
 
 
 def measure_cases(measured: Measured, proxies: list[Target], direct: Target, options: Namespace) -> None:
-    """The six cases; PostgreSQL itself once, to show where the ceiling is."""
+    """The six cases; PostgreSQL itself once and with the fewest clients, to show where the ceiling is."""
     seconds = LONG_SECONDS if options.long else SECONDS
     for case in CASES:
         for target in figures.turns(proxies, options.rounds):
             measured.add(case.name, target, _run(case, target, seconds=seconds))
-        measured.add(case.name, direct, _run(case, direct, seconds=seconds))
+        if case.clients == min(CLIENTS):
+            measured.add(case.name, direct, _run(case, direct, seconds=seconds))
 
 
 def _run(case: Case, target: Target, **length: int) -> pgbench.Run:

@@ -117,7 +117,7 @@ def page(results: Mapping[str, dict[str, Any]]) -> str:
     """The table and what it was measured on, in Markdown."""
     rows = [row(goal, results[goal.bench]) for goal in GOALS if goal.bench in results]
     head = ["| what | goal | measured | |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows, "", *(line for each in results.values() for line in origin(each))])
+    return "\n".join([*head, *rows, "", *map(origin, results.values()), "", *machines(results)])
 
 
 def row(goal: Goal, result: Mapping[str, Any]) -> str:
@@ -129,15 +129,20 @@ def row(goal: Goal, result: Mapping[str, Any]) -> str:
     return f"| {goal.what} | {goal.wanted} | {value:g} | {verdict} |"
 
 
-def origin(result: Mapping[str, Any]) -> list[str]:
-    """By which command, when, on what, against which releases."""
-    machine = result["machine"]
+def origin(result: Mapping[str, Any]) -> str:
+    """By which command, when, against which releases."""
     others = ", ".join(f"{name} {release}" for name, release in result["versions"].items())
-    return [
-        f"* `{result['command']}` on {result['date']}, {result['rounds']} rounds; {machine['cores']} cores "
-        f"({machine['cpu']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
-        f"Python {machine['python']}, helios_trio {machine['helios_trio']}; {others}"
-    ]
+    return f"* `{result['command']}`: {result['date']}, {result['rounds']} rounds; {others}"
+
+
+def machines(results: Mapping[str, dict[str, Any]]) -> list[str]:
+    """What it ran on: one line, unless the benches ran on several machines or releases."""
+    lines = (
+        "{cores} cores ({cpu}), {memory_gib} GiB, Linux {kernel}, Python {python}, "
+        "helios_trio {helios_trio}".format_map(result["machine"])
+        for result in results.values()
+    )
+    return list(dict.fromkeys(lines))
 
 
 if __name__ == "__main__":

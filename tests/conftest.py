@@ -1,4 +1,4 @@
-"""Fixtures for tests against a real PostgreSQL and a real proxy process; each xdist worker has its own of both.
+"""Fixtures for tests against a real PostgreSQL and real proxy processes, each xdist worker having its own.
 
 All are session-wide and started when first asked for. A failing test shows what the proxies wrote meanwhile.
 """
@@ -67,7 +67,7 @@ def direct_dsn(direct_address: tuple[str, int]) -> str:
 
 @pytest.fixture(scope="session")
 def create_database(direct_dsn: str) -> Iterator[Callable[[str, str], psycopg.Connection]]:
-    """Make a database of this name with these objects; returns an autocommit connection to it, closed at the end."""
+    """Make a database with these objects; returns an autocommit connection to it, closed at the end."""
     with ExitStack() as stack:
 
         def create(name: str, objects: str) -> psycopg.Connection:

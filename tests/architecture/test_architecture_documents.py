@@ -133,18 +133,24 @@ def test_compose_mounts_and_publishes_what_is_configured() -> None:
         assert port in re.findall(r"\d+", (DEPLOY / "Dockerfile").read_text())
 
 
-def test_systemd_is_told_when_clients_can_connect(tmp_path: Path, direct_address: tuple[str, int]) -> None:
-    """sd_notify(3): READY=1 once the proxy listens, STOPPING=1 when it drains (Type=notify in the unit)."""
+def test_systemd_is_told_how_the_proxy_is(tmp_path: Path, direct_address: tuple[str, int]) -> None:
+    """sd_notify(3): ready once clients can connect, alive as often as asked, stopping when it drains."""
     host, port = direct_address
     config = (
         f'[auth]\nmethod = "trust"\n[[backends.pools]]\nname = "primary"\nhost = "{host}"\nport = {port}\n'
     )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.bind(str(tmp_path / "notify"))
-        notify.settimeout(30)
-        with running_proxy(config, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as proxy:
-            assert b"READY=1" in notify.recv(4096).split(b"\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+        with running_proxy(config, environment=environment) as proxy:
+            wait_to_hear(manager, b"READY=1")
             socket.create_connection((proxy.host, proxy.port)).close()
-        said = notify.recv(4096)
-        while b"STOPPING=1" not in said.split(b"\n"):
-            said = notify.recv(4096)
+            wait_to_hear(manager, b"WATCHDOG=1")
+        wait_to_hear(manager, b"STOPPING=1")
+
+
+def wait_to_hear(manager: socket.socket, message: bytes) -> None:
+    """Read notifications up to the one with this line."""
+    while message not in manager.recv(4096).split(b"\n"):
+        pass

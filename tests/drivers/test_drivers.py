@@ -1,4 +1,4 @@
-"""Rule 1, seen by drivers: each behaviour has the same outcome through the proxy as on a direct connection."""
+"""Rule 1, seen by drivers: each behaviour has the same outcome through the proxy as direct."""
 
 from __future__ import annotations
 

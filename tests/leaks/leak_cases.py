@@ -10,11 +10,13 @@ create sequence numbers;
 create role somebody;
 grant somebody to postgres;
 create function sets_inside() returns void language plpgsql as
-    $$ begin perform set_config('random_page_cost', '3', false); perform set_config('app.inside', 'x', false); end $$;
+    $$ begin perform set_config('random_page_cost', '3', false), set_config('app.inside', 'x', false); end $$;
 create function makes_temp() returns void language plpgsql as
     $$ begin execute 'create temp table made_inside as select 1 as a'; end $$;
-create function locks_inside() returns void language plpgsql as $$ begin perform pg_advisory_lock(90002); end $$;
-create function sets_own() returns text language sql set work_mem = '2MB' as $$ select current_setting('work_mem') $$;
+create function locks_inside() returns void language plpgsql as
+    $$ begin perform pg_advisory_lock(90002); end $$;
+create function sets_own() returns text language sql set work_mem = '2MB' as
+    $$ select current_setting('work_mem') $$;
 """
 
 
@@ -22,8 +24,8 @@ create function sets_own() returns text language sql set work_mem = '2MB' as $$ 
 class Leak:
     """What one client does, and the question whose answer another client must get as if it were alone.
 
-    `pins` says that the first client keeps the server connection for itself while it is there, so that the other one
-    can only come after it.
+    `pins` says that the first client keeps the server connection for itself while it is there, so that the
+    other one can only come after it.
     """
 
     name: str

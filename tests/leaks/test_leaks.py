@@ -1,7 +1,7 @@
 """Nothing of one client's session reaches another's, though both used the same server connection.
 
-The database `one_connection` has a pool of one connection in every proxy, so that the second client gets the first
-one's. Measure is what a fresh direct session says to the same question.
+The database `one_connection` has a pool of one connection in every proxy, so that the second client gets the
+first one's. Measure is what a fresh direct session says to the same question.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ pytestmark = pytest.mark.cluster
 
 DATABASE = "one_connection"
 MODES = ("transaction", "session", "pristine")
-
-
 WITHOUT_PIN = [leak for leak in LEAKS if not leak.pins]
 
 
@@ -146,7 +144,7 @@ def test_clients_with_different_settings_alternate(connect: Connect) -> None:
 
 
 def test_pipelined_clients_with_different_settings(connect: Connect) -> None:
-    """Rules 2 and 6: the same with the extended protocol and pipelines, where settings join the client's request."""
+    """Rules 2 and 6: the same with pipelines, where settings join the client's request."""
     with connect(work_mem="1MB") as one, connect(work_mem="2MB") as two:
         for _ in range(20):
             for session, expected in ((one, "1MB"), (two, "2MB")):
@@ -212,7 +210,7 @@ def test_unnamed_statement_of_other_client_is_unknown(mode: str, connect: Connec
 
 
 def test_notifications_reach_only_listeners(connect: Connect) -> None:
-    """Rule 13: a client hears the channels it listens to, not those of its neighbours on the same connection."""
+    """Rule 13: a client hears the channels it listens to, not those of its neighbours."""
     with connect() as one, connect() as two:
         one.execute("listen only_one")
         two.execute("listen only_two")
@@ -232,7 +230,7 @@ def test_notifications_reach_only_listeners(connect: Connect) -> None:
 
 
 def test_pin_ends_with_its_cause(connect: Connect) -> None:
-    """Rule 15: once the temp table is dropped, the lock given back and the statement deallocated, others get through."""
+    """Rule 15: once the temp table, the lock, the statement and the cursor are gone, others get through."""
     with connect() as one, connect() as two:
         one.execute("create temp table mine (a int)")
         one.execute("drop table mine")

@@ -58,7 +58,7 @@ class Readiness:
 
     def remove(self, fd: int) -> None:
         """Forget the socket; must be called before it is closed."""
-        if self._handlers.pop(fd, None) is not None:
+        if self._handlers.pop(fd, None) is not None and not self._epoll.closed:
             self._epoll.unregister(fd)
 
     async def run(self) -> None:

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Set
 from enum import Enum
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from attrs import define, field, frozen
 
@@ -46,6 +46,10 @@ class Claim(Protocol):
         """Settings as they are now."""
 
     @property
+    def exact(self) -> bool:
+        """Only a connection opened with the same settings will do, also in a shared mode."""
+
+    @property
     def placeholders(self) -> Set[str]:
         """Names of settings with a dot that the session has ever set."""
 
@@ -68,6 +72,9 @@ class Slot(Protocol):
 
 
 S = TypeVar("S", bound=Slot)
+
+#: How many idle connections are compared with the settings of a session before any that may be had is taken.
+_LABELS_COMPARED: Final = 8
 
 
 @define(eq=False)
@@ -248,14 +255,31 @@ class Planner(Generic[S]):
     def _choose(self, claim: Claim) -> S | None:
         """The last used connection is warmest; one that carries the session's settings already is better still."""
         last = self._idle[-1]
-        if self.shared and not last.placeholders and last.label is claim.label:
+        if last.label is claim.label and self._fits(last, claim):
             return last
-        fitting = [slot for slot in reversed(self._idle) if self._fits(slot, claim)]
-        return next((slot for slot in fitting[:8] if slot.label == claim.label), next(iter(fitting), None))
+        some: S | None = None
+        looked_at = 0
+        for slot in reversed(self._idle):
+            if self._fits(slot, claim):
+                if slot.label == claim.label:
+                    return slot
+                some = some or slot
+                looked_at += 1
+                if looked_at == _LABELS_COMPARED:
+                    break
+        return some
 
     def _fits(self, slot: S, claim: Claim) -> bool:
-        """Whether the session may have the connection at all."""
-        return slot.placeholders <= claim.placeholders and (self.shared or slot.variant == claim.variant)
+        """Whether the session may have the connection at all.
+
+        One opened with start-up settings cannot be brought back to the server's defaults, so it is only for clients
+        who asked for the same.
+        """
+        if slot.placeholders and not slot.placeholders <= claim.placeholders:
+            return False
+        if self.shared and not claim.exact and not slot.variant:
+            return True
+        return slot.variant == claim.variant
 
     def _next_for(self, slot: S) -> Ticket[S] | None:
         """The session that has waited longest of those who may have the connection."""
@@ -281,7 +305,7 @@ class Planner(Generic[S]):
 
     def _shared_demand(self) -> Iterator[Variant]:
         for ticket in islice(self.waiting, self.connecting.total(), None):
-            yield ticket.claim.variant
+            yield ticket.claim.variant if ticket.claim.exact else {}
         for _ in range(self.limits.min_connections - self.total):
             yield {}
 

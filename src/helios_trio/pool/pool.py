@@ -178,6 +178,8 @@ class Pool:
 
     def _note_closed(self, connection: BackendConnection, reason: str) -> None:
         self.counters.closed += 1
+        self.counters.bytes_to_server += connection.bytes_out
+        self.counters.bytes_to_client += connection.bytes_in
         self.counters.reasons_closed[reason] = self.counters.reasons_closed.get(reason, 0) + 1
         _log.debug("server connection closed", pool=self.name, pid=connection.pid, reason=reason)
         self._on_freed()
@@ -187,7 +189,8 @@ class Pool:
         """See `pool.connection.ConnectionOwner`. One that was idle is replaced when it is wanted."""
         if connection.status is not SlotStatus.CLOSED:
             self.planner.move(connection, SlotStatus.CLOSED)
-            self._note_closed(connection, "lost" if error is None else f"lost: {error}")
+            _log.info("server connection lost", pool=self.name, pid=connection.pid, error=error and str(error))
+            self._note_closed(connection, "lost")
 
     def close_idle(self, reason: str) -> None:
         """Close what nobody uses."""
@@ -200,11 +203,9 @@ class Pool:
         """Do what the planner wants now: open connections, make room for them."""
         if self._nursery is None or self.paused or self._readiness_time() < self._retry_at:
             return
-        while (victim := self.planner.to_evict()) is not None:
-            self.planner.move(victim, SlotStatus.CLOSED)
-            victim.close()
-            self.counters.closed += 1
-            self._on_freed()
+        if (victim := self.planner.to_evict()) is not None:
+            self.discard(victim, "made room")
+            return  # closing it has acted again
         for variant in self.planner.to_open(self._room()):
             self._nursery.start_soon(self._open, variant)
 
@@ -237,7 +238,7 @@ class Pool:
         if ticket is not None:
             self._grant(ticket, connection)
         elif connection.status is SlotStatus.CLOSED:
-            connection.close()
+            self._close(connection, "not wanted any more")
 
     def _open_failed(self, variant: Variant, error: Exception) -> None:
         self.planner.open_failed(variant)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from itertools import count
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 import trio
@@ -30,7 +30,7 @@ from helios_trio.proxy.greeting import Greetings, greeting_frames
 from helios_trio.proxy.hub import Hubs
 from helios_trio.proxy.passthrough import pass_through
 from helios_trio.proxy.session import Ending, Session, SessionPolicy
-from helios_trio.session.settings import TransactionalState
+from helios_trio.session.settings import Label, TransactionalState
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.facts import Facts
 from helios_trio.wire.codes import PROTOCOL_3_0, PROTOCOL_3_2, Backend
@@ -39,6 +39,9 @@ from helios_trio.wire.options import parse_options
 from helios_trio.wire.startup import CancelRequest, check_version, startup_error
 
 _log = structlog.get_logger(__name__)
+
+#: Different sets of start-up settings that are remembered.
+_LABELS_KEPT: Final = 4096
 
 
 class Directory(Protocol):
@@ -103,6 +106,7 @@ class Proxy:
         self.unauthenticated = 0
         self._greetings = Greetings()
         self._ids = count(1)
+        self._labels: dict[frozenset[tuple[str, str]], Label] = {}
         self._session_gone = trio.Event()
 
     # -- one client --------------------------------------------------------------------------------------------
@@ -179,8 +183,14 @@ class Proxy:
             user=startup.user,
             database=startup.database,
             startup=variant,
-            state=TransactionalState.at_start(base_label(variant)),
+            state=TransactionalState.at_start(self._interned(base_label(variant))),
         )
+
+    def _interned(self, label: Label) -> Label:
+        """The same object for equal labels: the relay compares identities."""
+        if len(self._labels) >= _LABELS_KEPT:
+            self._labels.clear()
+        return self._labels.setdefault(frozenset(label.items()), label)
 
     async def _run_session(self, admitted: Admitted, opening: _Opening, destination: Destination, pool: Pool) -> None:
         virtual = self._virtual(admitted)

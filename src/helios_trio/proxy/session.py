@@ -294,8 +294,21 @@ class Session(Pipe):
                 self.pool.wait(ticket)
             except HeliosError as error:
                 self._refused(error)
+        elif need is Need.EXACT_LEASE:
+            self._change_lease()
         elif need is Need.HUB and self.nursery is not None:
             self.nursery.start_soon(self._listen)
+
+    def _change_lease(self) -> None:
+        """Give the connection back for one that was opened with this client's own start-up parameters."""
+        connection = self._connection
+        assert connection is not None
+        self.requests.detach()
+        self._connection = None
+        self.virtual.exact = True
+        self.pool.give_back(connection)
+        self.requests.need = Need.LEASE
+        self._provide(Need.LEASE)
 
     async def _listen(self) -> None:
         """The hub must listen before the client's LISTEN runs."""

@@ -22,7 +22,8 @@ from helios_trio.session.prepared import NEVER_PREPARED
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.switching import LabelWatcher, query_frame
 from helios_trio.session.virtual import VirtualSession
-from helios_trio.sql.facts import UNPARSED, Facts
+from helios_trio.sql.facts import UNPARSED, Facts, StatementFacts
+from helios_trio.sql.kinds import DiscardTarget
 from helios_trio.wire import replies
 from helios_trio.wire.codes import Frontend, Status
 from helios_trio.wire.frames import FRONTEND
@@ -42,6 +43,7 @@ class Need(Enum):
 
     NOTHING = "nothing"
     LEASE = "a server connection"
+    EXACT_LEASE = "a server connection opened with the client's own start-up parameters"
     CONFIRMATION = "the server's word on settings or statements that were sent ahead"
     HUB = "the shared listener connection"
     END = "the client has said goodbye"
@@ -114,6 +116,7 @@ class RequestStream:
                 self.server.last_session = 0
             self.server = None
             self.session.portals.clear()
+            self.session.exact = False
 
     def resume(self) -> bytes:
         """Go on with the bytes that were kept when the stream stopped."""
@@ -247,7 +250,10 @@ class RequestStream:
                 return lead
             server.unnamed = None
             session.statements.pop(b"", None)
-        session.in_batch = False
+        if session.in_batch:
+            # PostgreSQL 18 is left in a state where the next Parse fails (XX000, "unexpected state STARTED")
+            server.replies.uncertain = True
+            session.in_batch = False
         if facts.plain and not session.following:
             server.replies.push(replies.QUERY)
             return None if lead is None else lead + data[at:following]
@@ -257,7 +263,7 @@ class RequestStream:
         self, data: bytes, at: int, following: int, facts: Facts, lead: bytes | None
     ) -> bytes | None:
         session, server = self.session, self._attached
-        if self._waits_for_hub(facts):
+        if self._waits_for_hub(facts) or self._waits_for_exact(facts):
             return lead
         frame: bytes | None = None
         if self.shared and following <= len(data):
@@ -298,6 +304,21 @@ class RequestStream:
             self.need = Need.HUB
         return bool(missing)
 
+    def _waits_for_exact(self, facts: Facts) -> bool:
+        """RESET goes back to what the connection was opened with: that must be what the client asked for.
+
+        Inside a transaction it is too late; then the settings are right from the next request on.
+        """
+        session, server = self.session, self._attached
+        free = server.replies.idle and not session.in_batch and not session.pinned
+        if not self.shared or not free or server.base == session.state.startup:
+            return False
+        if not any(_resets(statement) for statement in facts.statements):
+            return False
+        session.exact = True
+        self.need = Need.EXACT_LEASE
+        return True
+
     def _parse(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
         lead = None
@@ -310,7 +331,9 @@ class RequestStream:
             session.in_batch = True
             server.replies.push(replies.PARSE)
             return None if lead is None else lead + data[at:following]
-        if not statement.facts.plain and self._waits_for_hub(statement.facts):
+        if not statement.facts.plain and (
+            self._waits_for_hub(statement.facts) or self._waits_for_exact(statement.facts)
+        ):
             return lead
         session.in_batch = True
         frame: bytes | None = None
@@ -494,6 +517,11 @@ _NEEDS_NO_SERVER: Final = (
     Frontend.COPY_DONE,
     Frontend.COPY_FAIL,
 )
+
+
+def _resets(statement: StatementFacts) -> bool:
+    """Whether a setting goes back to its value at the start of the session."""
+    return statement.discards is DiscardTarget.ALL or any(change.value is None for change in statement.settings)
 
 
 def _cut(out: list[bytes] | None, data: bytes, start: int, at: int) -> list[bytes]:

@@ -41,6 +41,8 @@ class VirtualSession:
     pins: dict[str, int] = field(factory=dict)
     #: settings were changed in a way that the text does not show, so they cannot be applied elsewhere
     unknown_settings: bool = False
+    #: only a connection opened with this session's own start-up parameters will do, for one transaction
+    exact: bool = False
     #: something ran that may have made or ended a pin: ask the server before the connection is given back
     probe_wanted: bool = False
     #: what failed since the last ReadyForQuery outside a transaction: then the implicit transaction rolled back

@@ -71,6 +71,7 @@ async def play(
             await player.leave()
         if leaving.cancelled_caught:
             transcript.problem = transcript.problem or "the server did not close after Terminate"
+        player.drop()
         nursery.cancel_scope.cancel()
     return transcript
 
@@ -151,6 +152,7 @@ class _Player:
     transcript: Transcript
     nursery: trio.Nursery
     connections: dict[str, _Connection] = field(factory=dict)
+    opened: list[trio.SocketStream] = field(factory=list)
 
     async def perform(self, step: Step) -> None:
         """Do one step. Raises `StepFailed`, `OSError`."""
@@ -192,7 +194,9 @@ class _Player:
 
     async def _open_socket(self, label: str) -> _Connection:
         received = self.transcript.received.setdefault(label, [])
-        connection = _Connection(await connect(self.address), received, looked_at=len(received))
+        stream = await connect(self.address)
+        self.opened.append(stream)
+        connection = _Connection(stream, received, looked_at=len(received))
         self.connections[label] = connection
         return connection
 
@@ -234,7 +238,11 @@ class _Player:
         for connection in self.connections.values():
             while connection.reading and not connection.closed:
                 await connection.progress.wait()
-            await connection.stream.aclose()
+
+    def drop(self) -> None:
+        """Close all sockets."""
+        for stream in self.opened:
+            stream.socket.close()
 
 
 async def _ask_until_true(observer: _Connection, sql: str) -> None:

@@ -58,7 +58,7 @@ SHORT_RUN = {
     "pristine": {"start_up", "settings", "session_state", "replication"},
     "statement": {"simple_query", "transactions", "notifications"},
 }
-"""Topics that these modes are tried with unless `--every-mode` is given: what differs from the other modes."""
+"""Topics that these modes are tried with unless `--every-mode` is given: where they differ from others."""
 
 
 def in_short_run(exchange: Exchange, mode: str) -> bool:

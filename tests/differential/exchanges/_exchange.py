@@ -1,7 +1,7 @@
-"""What an exchange is: a script, the pool modes in which it must look like PostgreSQL, and what it needs around it.
+"""What an exchange is: a script, the pool modes in which it must look like PostgreSQL, and what it needs.
 
-A new mode is added to `EVERY_MODE` and to the fixture that starts its proxy, nothing else. An exchange that is
-right in session mode only says why.
+A new mode is added to `EVERY_MODE` and to the fixture that starts its proxy, nothing else. An exchange that
+is right in session mode only says why.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ class Exchange:
     """A script and the modes in which every message of it must equal PostgreSQL's.
 
     `setup` and `cleanup` are SQL run on the server itself before and after each time it is played. With
-    `loose_notifications`, modes named there may deliver notifications earlier or later among other messages.
+    `loose_notifications`, modes named there may deliver notifications earlier or later among other messages;
+    with `may_explain` the proxy may say FATAL 08P01 (rule 5) where PostgreSQL closes without a word.
     """
 
     script: Script
@@ -131,6 +132,7 @@ class Exchange:
     cleanup: str
     mask_columns: Collection[str]
     loose_notifications: tuple[str, ...]
+    may_explain: bool
     why: str
     topic: str = ""
 
@@ -149,11 +151,12 @@ def exchange(
     parameters: Mapping[str, str] | None = None,
     mask_columns: Collection[str] = (),
     loose_notifications: tuple[str, ...] = (),
+    may_explain: bool = False,
     why: str = "",
 ) -> Exchange:
     """An exchange of these steps; what helpers give as several steps is flattened."""
     script = Script(name, flatten(steps), parameters or {})
-    return Exchange(script, modes, setup, cleanup, mask_columns, loose_notifications, why)
+    return Exchange(script, modes, setup, cleanup, mask_columns, loose_notifications, may_explain, why)
 
 
 def insert(number: int) -> tuple:

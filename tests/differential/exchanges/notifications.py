@@ -1,7 +1,7 @@
 """Exchanges of LISTEN, NOTIFY and UNLISTEN, to oneself and between sessions (rule 13).
 
-Through a shared listener connection a notification may take another place among the messages; what arrives, from
-whom, and in which order within a channel stays PostgreSQL's.
+Through a shared listener connection a notification may take another place among the messages; what arrives,
+from whom, and in which order within a channel stays PostgreSQL's.
 """
 
 from __future__ import annotations

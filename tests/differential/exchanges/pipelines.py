@@ -1,4 +1,4 @@
-"""Exchanges with many requests under way at once: deep pipelines, errors inside them, Sync and Flush anywhere."""
+"""Exchanges with many requests under way: deep pipelines, errors inside them, Sync and Flush anywhere."""
 
 from __future__ import annotations
 

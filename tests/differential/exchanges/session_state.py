@@ -1,4 +1,4 @@
-"""Exchanges about state that pins a session: temp tables, SQL PREPARE, advisory locks, sequences, large objects."""
+"""Exchanges about state that pins a session: temp tables, PREPARE, advisory locks, large objects."""
 
 from __future__ import annotations
 

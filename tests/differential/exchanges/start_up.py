@@ -1,4 +1,4 @@
-"""Exchanges of opening a connection: parameters, options, versions, refusals, and what a session then reports."""
+"""Exchanges of opening a connection: parameters, options, versions, refusals, what a session then reports."""
 
 from __future__ import annotations
 
@@ -170,10 +170,22 @@ EXCHANGES = (
         send(packet(GSSENCRequest())),
         closed(),
     ),
-    exchange("start_up_too_short", OpenSocket(), send(raw(b"\x00\x00\x00\x07abc")), closed()),
-    exchange("start_up_too_long", OpenSocket(), send(raw(b"\x00\x01\x00\x00\x00\x03\x00\x00")), closed()),
     exchange(
-        "start_up_negative_length", OpenSocket(), send(raw(b"\xff\xff\xff\xff\x00\x03\x00\x00")), closed()
+        "start_up_too_short", OpenSocket(), send(raw(b"\x00\x00\x00\x07abc")), closed(), may_explain=True
+    ),
+    exchange(
+        "start_up_too_long",
+        OpenSocket(),
+        send(raw(b"\x00\x01\x00\x00\x00\x03\x00\x00")),
+        closed(),
+        may_explain=True,
+    ),
+    exchange(
+        "start_up_negative_length",
+        OpenSocket(),
+        send(raw(b"\xff\xff\xff\xff\x00\x03\x00\x00")),
+        closed(),
+        may_explain=True,
     ),
     exchange(
         "start_up_without_terminator",
@@ -188,7 +200,11 @@ EXCHANGES = (
         closed(),
     ),
     exchange(
-        "start_up_is_http", OpenSocket(), send(raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")), closed()
+        "start_up_is_http",
+        OpenSocket(),
+        send(raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")),
+        closed(),
+        may_explain=True,
     ),
     exchange(
         "cancel_with_unknown_key",
@@ -197,9 +213,13 @@ EXCHANGES = (
         closed(),
     ),
     exchange(
-        "cancel_with_long_unknown_key", OpenSocket(), send(packet(CancelRequest(12345, b"k" * 256))), closed()
+        "cancel_with_long_unknown_key",
+        OpenSocket(),
+        send(packet(CancelRequest(12345, b"k" * 256))),
+        closed(),
+        may_explain=True,
     ),
-    exchange("query_before_start_up", OpenSocket(), send(query("select 1")), closed()),
+    exchange("query_before_start_up", OpenSocket(), send(query("select 1")), closed(), may_explain=True),
     exchange("password_when_none_was_asked", Open(), send(frame("p", b"secret\x00")), closed()),
     exchange(
         "pipelined_query_after_start_up_packet",

@@ -1,4 +1,4 @@
-"""Exchanges about transactions: blocks, savepoints, isolation, implicit blocks of strings, two-phase commit."""
+"""Exchanges about transactions: blocks, savepoints, isolation, implicit blocks, two-phase commit."""
 
 from __future__ import annotations
 

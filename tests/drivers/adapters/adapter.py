@@ -1,7 +1,7 @@
 """The interface that behaviours are written against, and the parts all drivers share.
 
-SQL has `$1`, `$2` ... for parameters, whatever the driver's own style; each adapter translates. A driver says in
-`can` what it is able to do; a behaviour that needs more is not run with it.
+SQL has `$1`, `$2` ... for parameters, whatever the driver's own style; each adapter translates. A driver says
+in `can` what it is able to do; a behaviour that needs more is not run with it.
 """
 
 from __future__ import annotations

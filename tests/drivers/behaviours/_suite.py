@@ -1,8 +1,8 @@
 """What programs do with a database, written once for all drivers; each behaviour returns what came of it.
 
-A behaviour says what it needs of the driver, and in which modes PostgreSQL's semantics cannot hold, with the reason.
-Its outcome on a direct connection is the measure: through the proxy it has to be the same, values, types, tags and
-SQLSTATEs alike.
+A behaviour says what it needs of the driver, and in which modes PostgreSQL's semantics cannot hold, with the
+reason. Its outcome on a direct connection is the measure: through the proxy it has to be the same, values,
+types, tags and SQLSTATEs alike.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Stage:
 
 @frozen
 class Behaviour:
-    """A function of a stage, what it needs of a driver, and modes that it leaves out, each with the reason."""
+    """A function of a stage, what it needs of a driver, and modes it leaves out, each with the reason."""
 
     run: Callable[[Stage], Any]
     needs: frozenset[str]

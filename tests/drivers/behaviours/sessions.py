@@ -1,4 +1,4 @@
-"""What belongs to a session: settings, temp tables, locks, notifications, cancellation, its beginning and end."""
+"""What belongs to a session: settings, temp tables, locks, notifications, cancelling, beginning and end."""
 
 from __future__ import annotations
 

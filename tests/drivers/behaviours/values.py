@@ -14,7 +14,7 @@ from ._suite import Stage, behaviour
 def numbers_and_texts(stage: Stage) -> Any:
     session = stage.connect()
     return session.query(
-        "select 1::int2, 2::int4, 3::int8, 1.5::float4, 2.5::float8, 1.20::numeric, 'x'::text, 'y'::varchar(3)"
+        "select 1::int2, 2::int4, 3::int8, 1.5::float4, 2.5::float8, 1.20::numeric, 'x'::text, 'y'::char(3)"
     )
 
 
