@@ -100,6 +100,8 @@ class Pool:
         self.planner.wait(ticket)
         self.counters.waits += 1
         ticket.waiting_since = trio.current_time()
+        if not self.planner.shared and self.reset_query is None:
+            self.planner.want_spare(ticket.claim.variant)
         self.act()
         self._alarm.set()
 

@@ -40,11 +40,15 @@ class Destination:
     """Where a client's server connections go and how they are shared."""
 
     backend: Backend
+    #: database and user as the client calls them
+    asked: tuple[str, str]
     #: database and user on the server
     database: str
     user: str
     settings: PoolSettings
     tls: ServerTLS
+    #: how to log in, where the configuration says it
+    credentials: Credentials | None = None
 
     @property
     def shared(self) -> bool:
@@ -66,6 +70,7 @@ class Pools:
         self.keepalive = keepalive
         self._pools: dict[PoolKey, Pool] = {}
         self._credentials: dict[PoolKey, Credentials] = {}
+        self._asked: dict[PoolKey, tuple[str, str]] = {}
         self._nursery: trio.Nursery | None = None
 
     def __iter__(self) -> Iterator[Pool]:
@@ -87,9 +92,15 @@ class Pools:
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = self._make(destination)
+            self._asked[key] = destination.asked
             assert self._nursery is not None
             await self._nursery.start(pool.run)
         return pool
+
+    def reconfigure(self, settings_for: Callable[[str, str], PoolSettings]) -> None:
+        """Take over other limits; connections beyond them are closed when they are given back."""
+        for key, pool in self._pools.items():
+            pool.planner.limits = limits_of(settings_for(*self._asked[key]))
 
     async def connect_alone(
         self, destination: Destination, credentials: Credentials, parameters: Mapping[str, str]

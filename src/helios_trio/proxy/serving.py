@@ -6,7 +6,6 @@ Used by: app (gives `Proxy.serve_client` to the listeners, drains and reloads).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from itertools import count
 from typing import Final, Protocol
 
@@ -19,7 +18,7 @@ from helios_trio.net.errors import ConnectionLost
 from helios_trio.net.frame_stream import FrameStream
 from helios_trio.net.readiness import Readiness
 from helios_trio.net.tls import ClientTLS
-from helios_trio.net.transport import PlainTransport
+from helios_trio.net.transport import Keepalive, PlainTransport
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import Ticket
 from helios_trio.pool.pool import Pool
@@ -32,7 +31,7 @@ from helios_trio.proxy.passthrough import pass_through
 from helios_trio.proxy.session import Ending, Session, SessionPolicy
 from helios_trio.session.settings import Label, TransactionalState
 from helios_trio.session.virtual import VirtualSession
-from helios_trio.sql.facts import Facts
+from helios_trio.sql.cache import FactsCache
 from helios_trio.wire.codes import PROTOCOL_3_0, PROTOCOL_3_2, Backend
 from helios_trio.wire.frames import encode_frame
 from helios_trio.wire.options import parse_options
@@ -59,6 +58,7 @@ class ProxyLimits:
     max_unauthenticated: int = 500
     login_timeout: float = 60.0
     application_name_suffix: str = ""
+    keepalive: Keepalive = Keepalive()
     #: number of this process, part of every secret, so that a cancel request can find its process
     process: int = 0
 
@@ -88,7 +88,7 @@ class Proxy:
         authenticate: Authenticate,
         cancels: CancelRegistry,
         hubs: Hubs,
-        facts_of: Callable[[bytes], Facts],
+        facts: FactsCache,
         limits: ProxyLimits,
     ) -> None:
         self.readiness = readiness
@@ -98,7 +98,7 @@ class Proxy:
         self.authenticate = authenticate
         self.cancels = cancels
         self.hubs = hubs
-        self.facts_of = facts_of
+        self.facts = facts
         self.limits = limits
         self.counters = ProxyCounters()
         self.sessions: dict[int, Session] = {}
@@ -118,6 +118,7 @@ class Proxy:
             self.counters.refused += 1
             transport.close()
             return
+        transport.set_keepalive(self.limits.keepalive)
         stream = conversation(transport)
         opening = _Opening()
         self.unauthenticated += 1
@@ -130,6 +131,7 @@ class Proxy:
             if admitted is not None:
                 await self._serve(admitted, opening)
         except trio.TooSlowError:
+            self.counters.login_failures += 1
             await _refuse(stream, opening.report(TimedOut("canceling authentication due to timeout")))
         except ConnectionLost:
             pass
@@ -163,7 +165,7 @@ class Proxy:
         opening.reply = admitted.authenticated.reply
         startup = admitted.startup
         destination = self.directory.destination(startup.database, startup.user)
-        credentials = admitted.authenticated.credentials
+        credentials = destination.credentials or admitted.authenticated.credentials
         self.counters.logins += 1
         if admitted.is_replication:
             await pass_through(admitted, destination, credentials, self.pools)
@@ -210,7 +212,7 @@ class Proxy:
             policy,
             virtual_pid=self._virtual_pid(virtual, connection, destination),
             secret=self._secret(admitted.protocol),
-            facts_of=self.facts_of,
+            facts=self.facts,
             on_databases_gone=self._on_databases_gone,
             hub=self.hubs.hub_for(destination),
             cancel=self.cancels.cancel_session,
@@ -225,10 +227,11 @@ class Proxy:
                 if destination.shared:
                     self._greetings.note(pool, virtual.startup, parameters)
             virtual.reported.update({name.lower(): value for name, value in parameters.items()})
+            session.requests.note_text_settings()
             greeting = greeting_frames(parameters, session.virtual_pid, session.secret)
             reply, opening.reply = opening.reply, b""
             await admitted.stream.send(reply + greeting)
-            with structlog.contextvars.bound_contextvars(session=virtual.id, user=virtual.user):
+            with structlog.contextvars.bound_contextvars(**_context(virtual, destination)):
                 async with trio.open_nursery() as nursery:
                     session.nursery = nursery
                     await session.run(admitted.stream.take_rest())
@@ -268,16 +271,33 @@ class Proxy:
     # -- all clients -------------------------------------------------------------------------------------------
 
     async def drain(self, timeout: float) -> None:
-        """Let transactions end within `timeout` seconds, then end what is left (57P01)."""
+        """Accept nobody any more and let transactions end, for `timeout` seconds at most."""
         self.draining = True
         for session in list(self.sessions.values()):
             session.drain()
         with trio.move_on_after(timeout):
-            while self.sessions:
-                self._session_gone = trio.Event()
-                await self._session_gone.wait()
+            await self.wait_empty()
+
+    async def wait_empty(self) -> None:
+        """Return when no session is left."""
+        while self.sessions:
+            self._session_gone = trio.Event()
+            await self._session_gone.wait()
+
+    def shut_down(self) -> None:
+        """End what is left (57P01)."""
         for session in list(self.sessions.values()):
             session.shut_down()
+
+
+def _context(virtual: VirtualSession, to: Destination) -> dict[str, object]:
+    """What every event of a session is logged with."""
+    return {
+        "session": virtual.id,
+        "user": virtual.user,
+        "database": virtual.database,
+        "backend": to.backend.name,
+    }
 
 
 def shared_pid(session: int) -> int:

@@ -25,11 +25,11 @@ from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import Ticket
 from helios_trio.pool.pool import Pool
 from helios_trio.proxy.hub import ListenerHub
-from helios_trio.session.requests import Need, RequestStream
+from helios_trio.session.requests import TEXT_SETTINGS, Need, RequestStream
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.switching import PROBE, PinProbe, query_frame
 from helios_trio.session.virtual import VirtualSession
-from helios_trio.sql.facts import Facts
+from helios_trio.sql.cache import FactsCache
 from helios_trio.wire import replies
 from helios_trio.wire.backend_messages import ErrorResponse
 from helios_trio.wire.codes import Status
@@ -105,7 +105,7 @@ class Session(Pipe):
         *,
         virtual_pid: int,
         secret: bytes,
-        facts_of: Callable[[bytes], Facts],
+        facts: FactsCache,
         on_databases_gone: Callable[[tuple[str, ...]], None],
         hub: ListenerHub,
         cancel: Callable[[Session], Awaitable[None]],
@@ -121,7 +121,7 @@ class Session(Pipe):
         self.virtual_pid = virtual_pid
         self.secret = secret
         self.requests = RequestStream(
-            virtual, facts_of, self._lease_nowait, shared=self.shared, max_prepared=policy.max_prepared
+            virtual, facts, self._lease_nowait, shared=self.shared, max_prepared=policy.max_prepared
         )
         self.requests.on_label = self._on_label
         self.requests.on_databases_gone = on_databases_gone
@@ -513,6 +513,8 @@ class Session(Pipe):
         if swallowed or (self.shared and reported.get(name) == value):
             return b""
         reported[name] = value
+        if name in TEXT_SETTINGS:
+            self.requests.note_text_settings()
         return frame
 
     def on_notification(self, frame: bytes) -> bytes:

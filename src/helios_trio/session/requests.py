@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from struct import Struct
-from typing import Final
+from typing import Final, Protocol
 
 from helios_trio.errors import ProtocolViolation
 from helios_trio.session import preparing
 from helios_trio.session.effects import ExecuteWatcher, QueryWatcher, SyncWatcher
 from helios_trio.session.labels import plan
-from helios_trio.session.prepared import NEVER_PREPARED
+from helios_trio.session.prepared import NEVER_PREPARED, PreparedStatement
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.switching import LabelWatcher, query_frame
 from helios_trio.session.virtual import VirtualSession
@@ -36,6 +36,21 @@ WHOLE_LIMIT: Final = 256 * 1024
 _HEAD_WANTED: Final = 1024
 #: Largest length field by message type, as PostgreSQL has them (pqcomm.h); 0 for types it does not know.
 _LENGTH_LIMITS: Final = tuple(FRONTEND.limits.get(code, -4) + 4 for code in range(256))
+
+
+#: Reported settings that decide how the bytes of a statement must be read.
+TEXT_SETTINGS: Final = ("standard_conforming_strings", "client_encoding")
+_ASCII_SAFE: Final = ("UTF8", "SQL_ASCII")
+
+
+class FactsSource(Protocol):
+    """Knows what texts do (`sql.cache.FactsCache`)."""
+
+    def facts(self, text: bytes) -> Facts:
+        """Of a session with standard_conforming_strings on and client_encoding UTF8."""
+
+    def facts_when_unsure(self, text: bytes) -> Facts:
+        """Of any other session."""
 
 
 class Need(Enum):
@@ -56,7 +71,7 @@ class RequestStream:
     def __init__(
         self,
         session: VirtualSession,
-        facts_of: Callable[[bytes], Facts],
+        facts: FactsSource,
         lease_nowait: Callable[[], ServerSide | None],
         *,
         shared: bool,
@@ -74,7 +89,8 @@ class RequestStream:
         self.said_goodbye = False
         #: channels of a LISTEN that stopped the stream (Need.HUB)
         self.wanted_channels: tuple[str, ...] = ()
-        self._facts_of = facts_of
+        self._facts = facts
+        self._facts_of = facts.facts
         self._lease_nowait = lease_nowait
         self._gap = 0
         self._gap_forwarded = True
@@ -98,6 +114,15 @@ class RequestStream:
     def held(self) -> int:
         """How many bytes of the client are kept here."""
         return self._pieces_size if self._pieces else 0
+
+    def note_text_settings(self) -> None:
+        """The client was told of a setting that decides how its texts must be read."""
+        reported = self.session.reported
+        plain = (
+            reported.get("standard_conforming_strings", "on") == "on"
+            and reported.get("client_encoding", "UTF8") in _ASCII_SAFE
+        )
+        self._facts_of = self._facts.facts if plain else self._facts.facts_when_unsure
 
     def attach(self, server: ServerSide) -> None:
         """A server connection has been granted to the session."""

@@ -240,10 +240,9 @@ class ReplyStream:
                     break
                 if look:
                     if look == _ASYNC:
-                        instead = self.listener.on_async(code, data[at:following])
                         out = out if out is not None else []
                         out.append(data[start:at])
-                        out.append(instead)
+                        out.append(self.listener.on_async(code, data[at:following]))
                         start = at = following
                         continue
                     instead = self._look(code, data, at, following, head)

@@ -1,0 +1,295 @@
+"""The parts of a proxy, made from a configuration and wired to each other; nothing runs here yet.
+
+Used by: app (runs them, reconfigures them at a reload).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from attrs import define, evolve
+
+from helios_trio.admin.parts import Parts
+from helios_trio.cluster.topology import Topology
+from helios_trio.config import Config
+from helios_trio.config.backends import BackendSettings
+from helios_trio.config.words import ClientTls
+from helios_trio.control.connection import ControlConnection
+from helios_trio.embedded import EmbeddedCluster
+from helios_trio.errors import BackendUnavailable
+from helios_trio.net.dial import ServerAddress
+from helios_trio.net.readiness import Readiness
+from helios_trio.net.tls import ClientTLS, ServerTLS
+from helios_trio.net.transport import Keepalive
+from helios_trio.pipeline.backend import Backend
+from helios_trio.pool.connect import send_cancel
+from helios_trio.pool.connection import BackendConnection
+from helios_trio.pool.pools import Pools
+from helios_trio.proxy.auth_query import AuthQueryRunner
+from helios_trio.proxy.auth_rules import AuthRules
+from helios_trio.proxy.auth_secrets import AuthQuery, SecretChain, SecretSource
+from helios_trio.proxy.authentication import AuthenticationSettings
+from helios_trio.proxy.cancels import CancelRegistry
+from helios_trio.proxy.directory import ConfiguredDirectory
+from helios_trio.proxy.hub import Hubs
+from helios_trio.proxy.login import Login
+from helios_trio.proxy.serving import Proxy, ProxyLimits, shared_pid
+from helios_trio.proxy.userlist import AuthFile
+from helios_trio.proxy.watchdog import Watchdog
+from helios_trio.sql.cache import FactsCache
+
+#: Seconds between probes of a server, and that it has to answer one.
+PROBE_INTERVAL: Final = 0.5
+PROBE_TIME_LIMIT: Final = 0.5
+#: Seconds to deliver a cancel request.
+_CANCEL_TIME_LIMIT: Final = 5.0
+#: Stands for "no limit" of connections to one server.
+_NO_LIMIT: Final = 1 << 30
+
+ConnectControl = Callable[[Backend], Awaitable[ControlConnection]]
+
+
+@define
+class Assembly:
+    """All parts of one running proxy."""
+
+    config: Config
+    cluster: EmbeddedCluster | None
+    readiness: Readiness
+    topology: Topology
+    pools: Pools
+    cancels: CancelRegistry
+    hubs: Hubs
+    directory: ConfiguredDirectory
+    tls: ClientTLS
+    login: Login
+    proxy: Proxy
+    watchdog: Watchdog
+    admin: Parts
+    connect_control: ConnectControl
+
+    def reconfigure(self, config: Config) -> None:
+        """Take over what can change while clients are connected. Raises ConfigError; nothing has changed then."""
+        login = login_of(config, self.topology, self.connect_as, self.login.settings)
+        self.tls.reload()
+        self.login.rules, self.login.secrets, self.login.settings = login.rules, login.secrets, login.settings
+        self.config = self.directory.config = config
+        self.proxy.limits = limits_of(config)
+        self.watchdog.limits = config.timeouts
+        self.pools.reconfigure(config.pool.for_)
+
+    @property
+    def connect_as(self) -> Callable[[str, str], Awaitable[ControlConnection]]:
+        """Opens control connections to the server that takes writes."""
+        return _writer_connector(self.topology, _Control(self.config, self.cluster))
+
+
+def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
+    """Make all parts. Raises ConfigError for files that cannot be read."""
+    backends = embedded_backends(cluster) if cluster is not None else backends_of(config)
+    topology = Topology.of(backends)
+    readiness = Readiness()
+    server_tls = server_tls_of(config, backends)
+    pools = Pools(readiness, connect_timeout=config.timeouts.server_connect, keepalive=keepalive_of(config))
+    cancels = CancelRegistry(canceller(server_tls))
+    facts = FactsCache()
+    hubs = Hubs(pools.open_listener, readiness, virtual_pids(pools))
+    directory = ConfiguredDirectory(config, topology, server_tls)
+    control = _Control(config, cluster)
+    login = login_of(config, topology, _writer_connector(topology, control), AuthenticationSettings())
+    tls = client_tls_of(config)
+    proxy = Proxy(
+        readiness=readiness,
+        pools=pools,
+        directory=directory,
+        tls=tls,
+        authenticate=login,
+        cancels=cancels,
+        hubs=hubs,
+        facts=facts,
+        limits=limits_of(config),
+    )
+    return Assembly(
+        config=config,
+        cluster=cluster,
+        readiness=readiness,
+        topology=topology,
+        pools=pools,
+        cancels=cancels,
+        hubs=hubs,
+        directory=directory,
+        tls=tls,
+        login=login,
+        proxy=proxy,
+        watchdog=Watchdog(proxy, cancels, config.timeouts),
+        admin=Parts(
+            proxy=proxy, pools=pools, cancels=cancels, topology=topology, facts=facts, started_at=time.time()
+        ),
+        connect_control=control.connect,
+    )
+
+
+# -- servers ---------------------------------------------------------------------------------------------------
+
+
+def backends_of(config: Config) -> list[Backend]:
+    """The configured servers as the rest of the proxy knows them."""
+    return [_backend_of(each) for each in config.backends.pools]
+
+
+def _backend_of(each: BackendSettings) -> Backend:
+    return Backend(
+        name=each.name,
+        host=each.host,
+        port=each.port,
+        role=each.role.value,
+        priority=each.priority,
+        weight=each.weight,
+        region=each.region or "",
+        tags=each.tags,
+        max_connections=each.max_connections or _NO_LIMIT,
+        database=each.database or "",
+        user=each.user or "",
+    )
+
+
+def embedded_backends(cluster: EmbeddedCluster) -> list[Backend]:
+    """The nodes of the embedded cluster, reached over their unix sockets, which is cheaper than TCP."""
+    return [
+        Backend(
+            name=node.name, host=str(node.socket_dir), port=node.port, role="auto", max_connections=_NO_LIMIT
+        )
+        for node in cluster.nodes
+    ]
+
+
+def server_tls_of(config: Config, backends: list[Backend]) -> dict[str, ServerTLS]:
+    """TLS towards each server, by the backend's name."""
+    found = {
+        each.name: ServerTLS(
+            each.tls, ca_file=each.tls_ca_file, cert_file=each.tls_cert_file, key_file=each.tls_key_file
+        )
+        for each in config.backends.pools
+    }
+    return {each.name: found.get(each.name) or ServerTLS() for each in backends}
+
+
+def keepalive_of(config: Config) -> Keepalive:
+    """TCP keepalive towards both sides."""
+    proxy = config.proxy
+    if proxy.tcp_keepalive_idle == float("inf"):
+        return Keepalive(enabled=False)
+    return Keepalive(
+        idle=max(1, round(proxy.tcp_keepalive_idle)),
+        interval=max(1, round(proxy.tcp_keepalive_interval)),
+        count=proxy.tcp_keepalive_count,
+    )
+
+
+@define
+class _Control:
+    """Opens connections of the proxy's own database user."""
+
+    config: Config
+    cluster: EmbeddedCluster | None
+
+    async def connect(self, backend: Backend) -> ControlConnection:
+        """To one server, for probes."""
+        return await self.connect_as(backend, self.config.control.user, self.config.control.database)
+
+    async def connect_as(self, backend: Backend, user: str, database: str) -> ControlConnection:
+        """As that user; the password is the control user's, if that is who it is."""
+        control = self.config.control
+        password = control.read_password() if user == control.user else None
+        return await ControlConnection.connect(
+            host=backend.host,
+            port=backend.port,
+            user=user,
+            dbname=database,
+            password=password.reveal() if password is not None else None,
+            application_name="helios control",
+            autocommit=True,
+        )
+
+
+def _writer_connector(
+    topology: Topology, control: _Control
+) -> Callable[[str, str], Awaitable[ControlConnection]]:
+    async def connect(user: str, database: str) -> ControlConnection:
+        writer = topology.writer
+        if writer is None:
+            raise BackendUnavailable("no server is known to take writes")
+        return await control.connect_as(writer.backend, user, database)
+
+    return connect
+
+
+def canceller(tls: dict[str, ServerTLS]) -> Callable[[BackendConnection], Awaitable[None]]:
+    """Delivers cancel requests to the server of a connection."""
+
+    async def send(connection: BackendConnection) -> None:
+        backend = connection.backend
+        address = ServerAddress(backend.host, backend.port)
+        await send_cancel(
+            address, connection.pid, connection.secret, tls[backend.name], time_limit=_CANCEL_TIME_LIMIT
+        )
+
+    return send
+
+
+def virtual_pids(pools: Pools) -> Callable[[int], int]:
+    """Server pid -> the pid that the client it works for was told (rule 4)."""
+
+    def virtual_pid(pid: int) -> int:
+        found = pools.session_of(pid)
+        return pid if found is None else shared_pid(found)
+
+    return virtual_pid
+
+
+# -- clients ---------------------------------------------------------------------------------------------------
+
+
+def limits_of(config: Config) -> ProxyLimits:
+    """Limits that hold for all clients."""
+    return ProxyLimits(
+        max_clients=config.proxy.max_client_connections,
+        max_unauthenticated=config.proxy.max_unauthenticated_connections,
+        login_timeout=config.timeouts.login,
+        application_name_suffix=config.proxy.application_name_suffix or "",
+        keepalive=keepalive_of(config),
+    )
+
+
+def client_tls_of(config: Config) -> ClientTLS:
+    """TLS towards clients."""
+    tls = config.proxy.tls
+    return ClientTLS(
+        tls.mode, cert_file=tls.cert_file, key_file=tls.key_file, client_ca_file=tls.client_ca_file
+    )
+
+
+def login_of(
+    config: Config,
+    topology: Topology,
+    connect_as: Callable[[str, str], Awaitable[ControlConnection]],
+    settings: AuthenticationSettings,
+) -> Login:
+    """How clients prove who they are; `settings` keep their nonce over reloads, so that salts stay the same."""
+    auth = config.effective_auth
+    sources: list[SecretSource] = []
+    if auth.auth_file is not None:
+        sources.append(AuthFile(Path(auth.auth_file)))
+    if auth.auth_query is not None:
+        user, database = auth.auth_user or config.control.user, auth.auth_dbname
+        runner = AuthQueryRunner(auth.auth_query, lambda: connect_as(user, database))
+        sources.append(AuthQuery(runner.run))
+    verify_name = config.proxy.tls.mode is ClientTls.VERIFY_FULL
+    return Login(
+        AuthRules(auth.rules, auth.method),
+        SecretChain(sources),
+        evolve(settings, verify_certificate_name=verify_name),
+    )

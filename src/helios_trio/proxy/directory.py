@@ -1,0 +1,65 @@
+"""Where a client goes: from the database and user it asks for to a server, a pool and the settings that hold there.
+
+Used by: proxy.serving (for every client), app (makes it, replaces its configuration at a reload).
+"""
+
+from __future__ import annotations
+
+from attrs import define
+
+from helios_trio.cluster.topology import Topology
+from helios_trio.config.backends import BackendSettings, DatabaseSettings
+from helios_trio.config.root import Config
+from helios_trio.config.secret import Secret
+from helios_trio.errors import BackendUnavailable, HeliosError
+from helios_trio.net.tls import ServerTLS
+from helios_trio.pipeline.backend import Backend
+from helios_trio.pool.pools import Destination
+from helios_trio.pool.server_auth import Credentials
+
+
+@define
+class ConfiguredDirectory:
+    """The configuration together with what is known of the servers (`proxy.serving.Directory`)."""
+
+    config: Config
+    topology: Topology
+    tls: dict[str, ServerTLS]
+
+    def destination(self, database: str, user: str) -> Destination:
+        """See `proxy.serving.Directory`."""
+        named = self.config.database_for(database)
+        if named is None:
+            raise HeliosError(f'database "{database}" does not exist', sqlstate="3D000", severity="FATAL")
+        backend = self._backend(named)
+        return Destination(
+            backend,
+            asked=(database, user),
+            database=named.database or backend.database or database,
+            user=named.user or backend.user or user,
+            settings=self.config.pool.for_(database, user),
+            tls=self.tls[backend.name],
+            credentials=self._credentials(named, backend),
+        )
+
+    def _backend(self, named: DatabaseSettings) -> Backend:
+        if named.backend is not None:
+            return self.topology.nodes[named.backend].backend
+        node = self.topology.writer
+        if node is None:
+            raise BackendUnavailable("no server takes writes now", sqlstate="57P03", hint="Retry later.")
+        return node.backend
+
+    def _credentials(self, named: DatabaseSettings, backend: Backend) -> Credentials | None:
+        """Those of the configuration, where it names the user; read again each time, so that they can change."""
+        owner = named if named.user is not None else self._settings_of(backend)
+        if owner is None or owner.user is None:
+            return None
+        return Credentials(owner.user, password=_revealed(owner.read_password()))
+
+    def _settings_of(self, backend: Backend) -> BackendSettings | None:
+        return next((each for each in self.config.backends.pools if each.name == backend.name), None)
+
+
+def _revealed(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.reveal()
