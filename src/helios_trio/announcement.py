@@ -34,8 +34,11 @@ class NodeRow:
 class Announcement:
     """What runs where."""
 
-    listen: list[str]
+    #: "host:port" of the first TCP listener, else the first unix socket
+    listen: str
+    #: "host:port" of the admin listener, None where it is off
     admin: str | None
+    listeners: list[str]
     dsn: str
     nodes: list[NodeRow]
     pid: int
@@ -49,9 +52,9 @@ class Announcement:
     def lines(self) -> Iterable[str]:
         """The same for people."""
         yield f"connect to   {self.dsn}"
-        yield f"listening on {', '.join(self.listen)}"
+        yield f"listening on {', '.join(self.listeners)}"
         if self.admin is not None:
-            yield f"admin        {self.admin}"
+            yield f"admin        http://{self.admin}"
         for node in self.nodes:
             where = f" in {node.data_dir}" if node.data_dir else ""
             yield f"{node.name:<12} {node.role} at {node.host}:{node.port}{where}"
@@ -62,8 +65,9 @@ def announce(
 ) -> Announcement:
     """Put together what runs where."""
     return Announcement(
-        listen=[each.address for each in listeners],
-        admin=admin,
+        listen=next((each.address for each in listeners if not each.is_unix), listeners[0].address),
+        admin=None if admin is None else admin.removeprefix("http://"),
+        listeners=[each.address for each in listeners],
         dsn=_dsn(listeners, cluster),
         nodes=_own_nodes(cluster) if cluster is not None else _other_nodes(topology),
         pid=os.getpid(),

@@ -178,7 +178,7 @@ def _say_ready(announcement: Announcement, options: ServeOptions, manager: Servi
         print(line, flush=True)
     if options.ready_file is not None:
         announcement.write(options.ready_file)
-    manager.ready(f"listening on {', '.join(announcement.listen)}")
+    manager.ready(f"listening on {', '.join(announcement.listeners)}")
 
 
 async def _drain(parts: Assembly, told: Signals) -> None:

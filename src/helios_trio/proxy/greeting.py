@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
 
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 
 from helios_trio.wire.backend_messages import BackendKeyData, ParameterStatus, ReadyForQuery
 from helios_trio.wire.codes import Status
@@ -23,33 +23,46 @@ _OWN: Final = "application_name"
 _NAMEDATALEN: Final = 64
 
 
-def greeting_frames(parameters: Mapping[str, str], pid: int, secret: bytes) -> bytes:
-    """ParameterStatus of each parameter, BackendKeyData and ReadyForQuery, ready to be sent."""
-    frames = [ParameterStatus(name, value).encode() for name, value in parameters.items()]
-    frames.append(BackendKeyData(pid, secret).encode())
-    frames.append(ReadyForQuery(Status.IDLE).encode())
-    return b"".join(frames)
+@frozen
+class Greeting:
+    """What a server said to a connection with given settings."""
+
+    parameters: Mapping[str, str]
+    #: NoticeResponse messages about the start-up settings
+    notices: bytes = b""
+
+    def frames(self, pid: int, secret: bytes) -> bytes:
+        """Notices, ParameterStatus of each parameter, BackendKeyData and ReadyForQuery, ready to be sent."""
+        frames = [self.notices]
+        frames += [ParameterStatus(name, value).encode() for name, value in self.parameters.items()]
+        frames.append(BackendKeyData(pid, secret).encode())
+        frames.append(ReadyForQuery(Status.IDLE).encode())
+        return b"".join(frames)
+
+    def named(self, application_name: str) -> Greeting:
+        """The same for a client that only calls itself differently."""
+        return evolve(self, parameters={**self.parameters, _OWN: application_name})
 
 
 @define
 class Greetings:
-    """What servers reported to connections opened with given settings; bounded."""
+    """What servers said to connections with given settings; bounded."""
 
     limit: int = 512
-    _known: OrderedDict[tuple[object, frozenset[tuple[str, str]]], Mapping[str, str]] = field(factory=OrderedDict)
+    _known: OrderedDict[tuple[object, frozenset[tuple[str, str]]], Greeting] = field(factory=OrderedDict)
 
-    def get(self, pool: object, variant: Mapping[str, str]) -> dict[str, str] | None:
-        """The parameters to report to a client of this pool with these start-up settings; None if not known."""
+    def get(self, pool: object, variant: Mapping[str, str]) -> Greeting | None:
+        """How a client of this pool with these start-up settings is greeted; None if not known."""
         found = self._known.get((pool, _key(variant)))
-        if found is None:
-            return None
         own = variant.get(_OWN, "")
-        return {**found, _OWN: own} if _OWN in found and _kept_as_is(own) else dict(found)
+        if found is None or _OWN not in found.parameters or not _kept_as_is(own):
+            return found
+        return found.named(own)
 
-    def note(self, pool: object, variant: Mapping[str, str], parameters: Mapping[str, str]) -> None:
-        """A connection with these settings reported `parameters`."""
+    def note(self, pool: object, variant: Mapping[str, str], greeting: Greeting) -> None:
+        """A connection with these settings was told `greeting`."""
         key = (pool, _key(variant))
-        self._known[key] = dict(parameters)
+        self._known[key] = greeting
         self._known.move_to_end(key)
         while len(self._known) > self.limit:
             self._known.popitem(last=False)

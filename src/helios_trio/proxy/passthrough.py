@@ -16,7 +16,7 @@ from helios_trio.net.transport import Transport
 from helios_trio.pool.pools import Destination, Pools
 from helios_trio.pool.server_auth import Credentials
 from helios_trio.proxy.admission import Admitted
-from helios_trio.proxy.greeting import greeting_frames
+from helios_trio.proxy.greeting import Greeting
 from helios_trio.wire.layout import to_text
 
 _CHUNK = 64 * 1024
@@ -31,7 +31,8 @@ async def pass_through(admitted: Admitted, destination: Destination, credentials
     greeting = await pools.connect_alone(destination, credentials, parameters)
     client, server = admitted.stream.transport, greeting.transport
     try:
-        frames = greeting_frames(greeting.parameters, greeting.pid, secrets.token_bytes(4))
+        said = Greeting(greeting.parameters, b"".join(greeting.notices))
+        frames = said.frames(greeting.pid, secrets.token_bytes(4))
         await client.send_all(admitted.authenticated.reply + frames)
         if rest := admitted.stream.take_rest():
             await server.send_all(rest)

@@ -25,7 +25,7 @@ from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Destination, Pools, base_label
 from helios_trio.proxy.admission import Admitted, Authenticate, admit, conversation, read_opening
 from helios_trio.proxy.cancels import CancelRegistry
-from helios_trio.proxy.greeting import Greetings, greeting_frames
+from helios_trio.proxy.greeting import Greetings
 from helios_trio.proxy.hub import Hubs
 from helios_trio.proxy.passthrough import pass_through
 from helios_trio.proxy.session import Ending, Session, SessionPolicy
@@ -199,8 +199,8 @@ class Proxy:
         settings = destination.settings
         policy = SessionPolicy(settings.mode, settings.queue_timeout, settings.max_prepared_statements)
         connection: BackendConnection | None = None
-        parameters = self._greetings.get(pool, virtual.startup) if destination.shared else None
-        if parameters is None:
+        greeting = self._greetings.get(pool, virtual.startup) if destination.shared else None
+        if greeting is None:
             if destination.shared and self._has_other_switches(virtual):
                 await self._try_switches(admitted, destination, virtual)
             connection = await acquire(pool, virtual, settings.queue_timeout)
@@ -222,15 +222,14 @@ class Proxy:
         self.sessions[virtual.id] = session
         self.cancels.add(session.virtual_pid, session)
         try:
-            if parameters is None:
-                parameters = await session.learn_parameters()
+            if greeting is None:
+                greeting = await session.learn_greeting()
                 if destination.shared:
-                    self._greetings.note(pool, virtual.startup, parameters)
-            virtual.reported.update({name.lower(): value for name, value in parameters.items()})
+                    self._greetings.note(pool, virtual.startup, greeting)
+            virtual.reported.update({name.lower(): value for name, value in greeting.parameters.items()})
             session.requests.note_text_settings()
-            greeting = greeting_frames(parameters, session.virtual_pid, session.secret)
             reply, opening.reply = opening.reply, b""
-            await admitted.stream.send(reply + greeting)
+            await admitted.stream.send(reply + greeting.frames(session.virtual_pid, session.secret))
             with structlog.contextvars.bound_contextvars(**_context(virtual, destination)):
                 async with trio.open_nursery() as nursery:
                     session.nursery = nursery

@@ -24,6 +24,7 @@ from helios_trio.net.transport import Transport
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import Ticket
 from helios_trio.pool.pool import Pool
+from helios_trio.proxy.greeting import Greeting
 from helios_trio.proxy.hub import ListenerHub
 from helios_trio.session.requests import TEXT_SETTINGS, Need, RequestStream
 from helios_trio.session.server_side import ServerSide
@@ -79,6 +80,7 @@ class Session(Pipe):
         "_learning",
         "_notifications",
         "_probing",
+        "_start_notices",
         "_settled",
         "_ticket",
         "active_since",
@@ -135,6 +137,7 @@ class Session(Pipe):
         self._ticket: Ticket[BackendConnection] | None = None
         self._probing = False
         self._learning = False
+        self._start_notices: list[bytes] = []
         self._half_closed = False
         self._ended = trio.Event()
         self._settled = trio.Event()
@@ -195,13 +198,14 @@ class Session(Pipe):
         """The proxy cannot wait any longer."""
         self.end(Ending.SHUT_DOWN, _shutting_down())
 
-    async def learn_parameters(self) -> dict[str, str]:
-        """What the server reports to a session with these settings (ParameterStatus), before it is greeted.
+    async def learn_greeting(self) -> Greeting:
+        """What the server reports to a session with these settings, before it is greeted.
 
         In a shared mode the connection is given back. Raises what came in the way.
         """
         connection = self._connection
         assert connection is not None
+        self._start_notices = connection.greeting.notices
         if self.shared and (lead := self.requests.settle()):
             self._learning = True
             connection.send(lead)
@@ -214,7 +218,7 @@ class Session(Pipe):
         parameters = {name: reported[name.lower()] for name in connection.greeting.parameters}
         if self.shared:
             self._release()
-        return parameters
+        return Greeting(parameters, b"".join(self._start_notices))
 
     @property
     def idle(self) -> bool:
@@ -484,8 +488,10 @@ class Session(Pipe):
         self._probing = False
         self.virtual.pins = {"unknown state": 1} if pins is None else pins
 
-    def _on_label(self, error: bytes | None) -> None:
+    def _on_label(self, error: bytes | None, notices: list[bytes]) -> None:
         """The settings that were sent ahead were taken, or not: then the session must not go on with others."""
+        if self._learning:
+            self._start_notices = notices
         if error is None:
             return
         reason = ErrorFields.decode(error)

@@ -503,7 +503,7 @@ class RequestStream:
         return None
 
     #: called with what came of settings that were sent ahead; set by the owner
-    on_label: Callable[[bytes | None], None]
+    on_label: Callable[[bytes | None, list[bytes]], None]
     #: called with names of databases that are about to be dropped or renamed; set by the owner
     on_databases_gone: Callable[[tuple[str, ...]], None]
     #: channels the shared listener connection listens to for this session

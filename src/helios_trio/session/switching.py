@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from struct import pack
 
-from attrs import define
+from attrs import define, field
 
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.wire.codes import Backend, Frontend
+from helios_trio.wire.frames import encode_frame
 
 
 def query_frame(text: str) -> bytes:
@@ -25,13 +26,14 @@ def query_frame(text: str) -> bytes:
 class LabelWatcher:
     """Reads the answer to the statements that make the labels equal.
 
-    `done` gets the body of the ErrorResponse, or None when all went well.
+    `done` gets the body of the ErrorResponse, or None when all went well, and the notices that came with it.
     """
 
     session: VirtualSession
     server: ServerSide
-    done: Callable[[bytes | None], None]
+    done: Callable[[bytes | None, list[bytes]], None]
     error: bytes | None = None
+    notices: list[bytes] = field(factory=list)
 
     def on_reply(self, code: int, body: bytes) -> bytes | None:
         """See `wire.replies.Watcher`."""
@@ -39,7 +41,9 @@ class LabelWatcher:
             self.error = body
             self.server.replies.uncertain = True  # nobody knows now what it carries
         elif code == Backend.READY_FOR_QUERY:
-            self.done(self.error)
+            self.done(self.error, self.notices)
+        elif code == Backend.NOTICE_RESPONSE:
+            self.notices.append(encode_frame(code, body))
         return None
 
     def on_skipped(self) -> None:

@@ -61,6 +61,7 @@ __all__ = [
     "INT4",
     "INT8",
     "NOT_STATEMENT",
+    "PRISTINE_ONLY",
     "SCRATCH",
     "SESSION_ONLY",
     "TEXT",
@@ -107,6 +108,7 @@ EVERY_MODE: Final = ("session", "pristine", "transaction", "statement")
 NOT_STATEMENT: Final = ("session", "pristine", "transaction")
 """For exchanges with transactions of several requests, which statement mode refuses by definition."""
 SESSION_ONLY: Final = ("session", "pristine")
+PRISTINE_ONLY: Final = ("pristine",)
 
 SCRATCH: Final = "truncate scratch"
 """Set-up for exchanges that write to the table `scratch`."""

@@ -23,10 +23,10 @@ from ._exchange import (
 )
 
 
-def running(mark):
-    """Wait until the query with this mark runs on the server."""
+def running(mark: str, waits_for: str = "PgSleep") -> UntilTrue:
+    """Wait until the query with this mark runs on the server and waits there for this."""
     return UntilTrue(
-        f"select count(*) = 1 from pg_stat_activity where state = 'active' and wait_event = 'PgSleep' "
+        f"select count(*) = 1 from pg_stat_activity where state = 'active' and wait_event = '{waits_for}' "
         f"and query like '%{mark}%' and pid <> pg_backend_pid()"
     )
 
@@ -120,11 +120,11 @@ EXCHANGES = (
     ),
     exchange(
         "cancel_during_copy_in",
-        send(query("copy scratch from stdin")),
+        send(query("copy scratch from stdin /* cancel-m */")),
         wait_for("CopyInResponse"),
-        send(copy_data("1\ta\n")),
+        running("cancel-m", "ClientRead"),
         Cancel(),
-        send(copy_data("2\tb\n")),
+        send(copy_data("1\ta\n")),
         wait_for("ErrorResponse"),
         send(copy_done()),
         ready(),

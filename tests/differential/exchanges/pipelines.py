@@ -186,6 +186,7 @@ EXCHANGES = (
         "simple_query_inside_unsynced_pipeline",
         ask(*extended("select 1"), query("select 2"), ready=1),
         ask(sync()),
+        modes=NOT_STATEMENT,
     ),
     exchange(
         "simple_query_after_unsynced_error",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._exchange import (
     NOT_STATEMENT,
-    SESSION_ONLY,
+    PRISTINE_ONLY,
     Open,
     ask,
     bind,
@@ -265,8 +265,8 @@ EXCHANGES = (
     asked(
         "show_all_lists_same_names",
         "select count(*) from pg_settings where source = 'session'",
-        modes=SESSION_ONLY,
-        why="settings of the virtual session are applied with SET on pooled connections",
+        modes=PRISTINE_ONLY,
+        why="a connection used before may keep settings with that source although they are at their defaults",
     ),
     asked(
         "set_xml_and_bytea",
