@@ -116,14 +116,14 @@ class Pool:
             self.planner.move(connection, SlotStatus.BUSY)
             return
         side = connection.side
-        reusable = side.replies.idle and not side.replies.uncertain and not connection.said_fatal
+        reusable = side.replies.idle and not (side.replies.uncertain or side.spoilt or connection.said_fatal)
         self._hand_on(connection, reusable)
 
     def give_back_used(self, connection: BackendConnection) -> None:
         """A whole session has ended: reset the connection before anybody else gets it, or close it."""
         connection.holder = None
         replies = connection.side.replies
-        known = not (replies.owes_client or replies.uncertain or connection.said_fatal)
+        known = not (replies.owes_client or replies.uncertain or connection.said_fatal or connection.side.spoilt)
         if self.reset_query is None or not known or connection.side.placeholders or connection.congested:
             self.discard(connection, "used" if known else "left in the middle")
             return

@@ -35,7 +35,11 @@ def apply(statement: StatementFacts, tag: bytes, session: VirtualSession, server
             state.change(change)
         else:
             _unknown_settings(session, server)
-    if statement.unknown_settings:
+    if statement.sequence_state:
+        session.bound["sequence values"] = 1
+    if server.spoilt:
+        session.bound["random seed or loaded code"] = 1
+    if statement.unknown_settings or any(each.name == "pg_settings" for each in statement.written):
         _unknown_settings(session, server)
     if statement.listens is not None:
         state.listen(statement.listens)
@@ -45,7 +49,7 @@ def apply(statement: StatementFacts, tag: bytes, session: VirtualSession, server
     if statement.discards is DiscardTarget.ALL:
         state.discard_all()
         session.forget_statements()
-        session.unknown_settings = False
+        session.bound.clear()
         server.forget_prepared()
     elif statement.deallocates is ALL:
         session.forget_statements()
@@ -61,7 +65,7 @@ def apply(statement: StatementFacts, tag: bytes, session: VirtualSession, server
 def _unknown_settings(session: VirtualSession, server: ServerSide) -> None:
     """Settings were changed to what the text does not show: only this connection has them."""
     server.tainted = True
-    session.unknown_settings = True
+    session.bound["settings that the text does not show"] = 1
 
 
 def _end_or_begin(control: TransactionControl, tag: bytes, session: VirtualSession) -> None:

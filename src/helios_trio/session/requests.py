@@ -98,6 +98,7 @@ class RequestStream:
         self._pieces_size = 0
         self._wanted = 0
         self._cleanse = False
+        self._strange_sequences = False
         self._handlers = _HANDLERS
 
     @property
@@ -128,6 +129,7 @@ class RequestStream:
         """A server connection has been granted to the session."""
         self.server = server
         self._cleanse = server.tainted and server.last_session != self.session.id
+        self._strange_sequences = server.last_session != self.session.id
         server.last_session = self.session.id
         if self.shared:
             self.session.state.adopt(server.base, server.label)
@@ -247,6 +249,7 @@ class RequestStream:
         steps = plan(state.now.actual, state.now.wanted, server.base, cleanse=cleanse)
         self._cleanse = False
         server.tainted = server.tainted and not cleanse
+        server.placeholders.update(name for name in state.now.wanted if "." in name)
         if steps is None:
             state.applied()
             return None
@@ -290,6 +293,7 @@ class RequestStream:
         session, server = self.session, self._attached
         if self._waits_for_hub(facts) or self._waits_for_exact(facts):
             return lead
+        lead = self._forget_sequences(facts, lead)
         frame: bytes | None = None
         if self.shared and following <= len(data):
             refused = preparing.refused_prepare(facts, session)
@@ -312,11 +316,14 @@ class RequestStream:
 
     def _mind(self, facts: Facts) -> None:
         """What must be known before the statement runs, whether it will succeed or not."""
+        server = self._attached
         if facts.opaque or not facts.parsed:
-            self._attached.tainted = True
+            server.tainted = True
         for statement in facts.statements:
             if statement.databases:
                 self.on_databases_gone(statement.databases)
+            if statement.loads_code or "setseed" in statement.session_functions:
+                server.spoilt = True
 
     def _waits_for_hub(self, facts: Facts) -> bool:
         """LISTEN in a shared mode: the listener connection must listen before the statement runs."""
@@ -328,6 +335,16 @@ class RequestStream:
             self.wanted_channels = missing
             self.need = Need.HUB
         return bool(missing)
+
+    def _forget_sequences(self, facts: Facts, lead: bytes | None) -> bytes | None:
+        """currval() and lastval() must not tell what another session drew (rule 14)."""
+        server = self._attached
+        asked = self.shared and self._strange_sequences and any(each.sequence_state for each in facts.statements)
+        if not asked or not server.replies.idle or self.session.in_batch:
+            return lead
+        self._strange_sequences = False
+        server.replies.push(replies.QUERY | replies.SWALLOW)
+        return (lead or b"") + query_frame("DISCARD SEQUENCES")
 
     def _waits_for_exact(self, facts: Facts) -> bool:
         """RESET goes back to what the connection was opened with: that must be what the client asked for.
@@ -360,6 +377,7 @@ class RequestStream:
             self._waits_for_hub(statement.facts) or self._waits_for_exact(statement.facts)
         ):
             return lead
+        lead = lead if statement.facts.plain else self._forget_sequences(statement.facts, lead)
         session.in_batch = True
         frame: bytes | None = None
         if statement.name and self.shared:

@@ -36,6 +36,8 @@ class ServerSide:
     last_session: int = 0
     #: code that no parser can see into ran here: cleanse before another session uses it
     tainted: bool = False
+    #: it carries what nothing can take away (a random seed, loaded code): for its session only, then closed
+    spoilt: bool = False
     #: parameters with a dot in their names that were ever set: they can never be unset again (rule 7)
     placeholders: set[str] = field(factory=set)
 

@@ -50,16 +50,17 @@ class LabelWatcher:
         """Cannot be: it is sent only between batches."""
 
 
-#: Counts what would be lost with the connection. One row: temp relations, session advisory locks, held cursors,
-#: statements prepared by SQL.
+#: Counts what would be lost with the connection. One row: temporary objects of any kind, session advisory locks, held
+#: cursors, statements prepared by SQL.
 PROBE = (
-    "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.pg_my_temp_schema()),"
+    "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_depend WHERE refclassid = 2615"
+    " AND refobjid = pg_catalog.pg_my_temp_schema()),"
     " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory'"
     " AND pid = pg_catalog.pg_backend_pid() AND granted),"
     " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_cursors WHERE is_holdable),"
     " (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_statements WHERE from_sql)"
 )
-PROBE_COLUMNS = ("temporary tables", "advisory locks", "held cursors", "prepared statements (SQL)")
+PROBE_COLUMNS = ("temporary objects", "advisory locks", "held cursors", "prepared statements (SQL)")
 
 
 @define(eq=False)

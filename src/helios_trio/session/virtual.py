@@ -39,8 +39,8 @@ class VirtualSession:
     placeholders: set[str] = field(factory=set)
     #: why the session must keep its server connection between transactions: what -> how many
     pins: dict[str, int] = field(factory=dict)
-    #: settings were changed in a way that the text does not show, so they cannot be applied elsewhere
-    unknown_settings: bool = False
+    #: the same for what no query can count: it lasts until DISCARD ALL
+    bound: dict[str, int] = field(factory=dict)
     #: only a connection opened with this session's own start-up parameters will do, for one transaction
     exact: bool = False
     #: something ran that may have made or ended a pin: ask the server before the connection is given back
@@ -68,7 +68,7 @@ class VirtualSession:
     @property
     def pinned(self) -> bool:
         """Whether the session must keep its connection between transactions."""
-        return bool(self.pins) or self.unknown_settings
+        return bool(self.pins) or bool(self.bound)
 
     def forget_statements(self) -> None:
         """DEALLOCATE ALL or DISCARD ALL."""

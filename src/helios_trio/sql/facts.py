@@ -222,6 +222,7 @@ class StatementFacts:
             or self.local_settings_unknown
             or self.advisory
             or self.notifies
+            or (self.written and any(each.name == "pg_settings" for each in self.written))
             or self.temporary
             or self.sequence_state
             or self.executes
