@@ -104,7 +104,8 @@ def test_client_beside_sees_nothing(leak: Leak, connect: Connect, database: psyc
         assert answer(second, leak.asks) == expected
         do(first, leak.does)
         assert answer(second, leak.asks) == expected
-        if leak.name not in ("currval", "lastval", "listening"):
+        # what a function body sets is invisible to the proxy, and so does not follow its session (docs/limits.md)
+        if leak.name not in ("currval", "lastval", "listening", "set_inside_function", "set_inside_do"):
             assert answer(first, leak.asks) == own
         assert answer(second, leak.asks) == expected
 

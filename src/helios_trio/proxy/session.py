@@ -127,6 +127,7 @@ class Session(Pipe):
         )
         self.requests.on_label = self._on_label
         self.requests.on_databases_gone = on_databases_gone
+        self.requests.on_checked = self._on_checked
         self.ending: Ending | None = None
         self.crash: Exception | None = None
         #: close as soon as no transaction is open (drain)
@@ -483,6 +484,11 @@ class Session(Pipe):
         connection.side.replies.watch(replies.QUERY | replies.SWALLOW, PinProbe(self._on_probed))
         connection.side.unnamed = None
         connection.send(query_frame(PROBE))
+
+    def _on_checked(self) -> None:
+        """A statement has been described again: the message that waits for it can be judged."""
+        if self.requests.need is Need.CONFIRMATION and self.ending is None:
+            self._resume()
 
     def _on_probed(self, pins: dict[str, int] | None) -> None:
         self._probing = False

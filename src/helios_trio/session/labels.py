@@ -5,10 +5,12 @@ Used by: session.requests, before a client's request when the labels differ.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import frozen
 
 from helios_trio.session.settings import IDENTITY_SETTINGS, Label
-from helios_trio.sql.quote import set_statement
+from helios_trio.sql.quote import LIST_QUOTE_PARAMETERS, quote_literal, set_statement
 
 #: Settings that every role may set and that PostgreSQL accepts again once it has accepted them: their statements
 #: need not be waited for. All others (roles that may be dropped meanwhile, tablespaces, text search configurations,
@@ -47,8 +49,13 @@ class LabelPlan:
     confirm: bool
 
 
-def plan(actual: Label, wanted: Label, base: Label, *, cleanse: bool = False) -> LabelPlan | None:
-    """The statements that lead from `actual` to `wanted` on a connection opened with `base`; None when equal."""
+def plan(
+    actual: Label, wanted: Label, base: Label, *, cleanse: bool = False, emptied: Iterable[str] = ()
+) -> LabelPlan | None:
+    """The statements that lead from `actual` to `wanted` on a connection opened with `base`; None when equal.
+
+    `emptied` are placeholders that the session once set and that read '' since (rule 7).
+    """
     statements = list(CLEANSE) if cleanse else []
     current = dict(base) if cleanse else actual
     changed = {name: value for name, value in wanted.items() if current.get(name) != value}
@@ -58,9 +65,18 @@ def plan(actual: Label, wanted: Label, base: Label, *, cleanse: bool = False) ->
         statements += [set_statement("session_authorization", None), set_statement("role", None)]
         changed = {**{name: wanted[name] for name in IDENTITY_SETTINGS if name in wanted}, **changed}
     statements += [set_statement(name, None) for name in gone if name not in IDENTITY_SETTINGS]
-    statements += [set_statement(name, value) for name, value in changed.items() if name not in IDENTITY_SETTINGS]
+    statements += [_as_given(name, value) for name, value in changed.items() if name not in IDENTITY_SETTINGS]
     statements += [set_statement(name, changed[name]) for name in IDENTITY_SETTINGS if name in changed]
+    for name in emptied:
+        statements += [set_statement(name, ""), set_statement(name, None)]
     if not statements:
         return None
-    confirm = identity or cleanse or any(name not in NEVER_REFUSED for name in (*changed, *gone))
+    confirm = identity or cleanse or bool(emptied) or any(name not in NEVER_REFUSED for name in (*changed, *gone))
     return LabelPlan(";".join(statements), confirm)
+
+
+def _as_given(name: str, value: str) -> str:
+    """A list keeps the spelling that its text has in SHOW only when it is set as one text."""
+    if name in LIST_QUOTE_PARAMETERS:
+        return f"SELECT pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, false)"
+    return set_statement(name, value)

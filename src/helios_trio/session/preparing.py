@@ -29,6 +29,7 @@ PORTAL: Final = ord("P")
 STATEMENT: Final = ord("S")
 
 _SYNC: Final = pack("!BI", Frontend.SYNC, 4)
+_FLUSH: Final = pack("!BI", Frontend.FLUSH, 4)
 
 
 def only_transaction_control(facts: Facts) -> bool:
@@ -154,6 +155,38 @@ def _ensure_unnamed(statement: PreparedStatement | None, session: VirtualSession
     return frame(Frontend.PARSE, b"\0" + statement.text + b"\0" + statement.types)
 
 
+def changed_meanwhile(statement: PreparedStatement, server: ServerSide) -> bool:
+    """Whether the statement may give other columns here than its client was told of."""
+    return (
+        bool(statement.name)
+        and statement.described is not None
+        and server.prepared.get(statement.server_name) != statement.described
+    )
+
+
+def check_description(
+    statement: PreparedStatement, server: ServerSide, done: Callable[[], None]
+) -> bytes | None:
+    """Frames that have the statement described on this connection; None when it is known to differ."""
+    if server.prepared.get(statement.server_name) is not None:
+        return None
+    watcher = DescribeWatcher(statement, server, done)
+    server.replies.watch(replies.DESCRIBE | replies.SWALLOW, watcher)
+    return describe_frame(statement.server_name) + _FLUSH
+
+
+def refuse_changed(server: ServerSide) -> bytes:
+    """What PostgreSQL says when a statement's columns have changed since it was prepared."""
+    fields = {
+        "S": "ERROR",
+        "V": "ERROR",
+        "C": "0A000",
+        "M": "cached plan must not change result type",
+    }
+    server.replies.watch(replies.BIND | replies.SWALLOW, RefusalWatcher(error_response(fields)))
+    return _FAILING_BIND
+
+
 def _make_room(server: ServerSide, limit: int) -> bytes:
     """Close what was not used for longest, so that the connection keeps at most `limit` statements."""
     closed = b""
@@ -248,6 +281,39 @@ class ParseWatcher:
         self.server.prepared.pop(statement.server_name, None)
         if not self.injected and self.session.statements.get(statement.name) is statement:
             del self.session.statements[statement.name]
+
+
+@define(eq=False)
+class DescribeWatcher:
+    """Keeps what Describe says of a statement: for the client the first time, for the connection each time."""
+
+    statement: PreparedStatement
+    server: ServerSide
+    done: Callable[[], None] | None = None
+    seen: bytes = b""
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.ERROR_RESPONSE:
+            self.on_skipped()
+            return frame(code, body) if self.done is not None else None
+        self.seen += frame(code, body)
+        if code in (Backend.ROW_DESCRIPTION, Backend.NO_DATA):
+            if self.done is None:
+                self.statement.described = self.seen
+            self.server.prepared[self.statement.server_name] = self.seen
+            self._finish()
+        return None
+
+    def on_skipped(self) -> None:
+        """An earlier message failed: nothing is known, and the client's own message will be skipped too."""
+        if self.done is not None:
+            self.statement.described = None
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.done is not None:
+            self.done()
 
 
 @define(eq=False)

@@ -241,14 +241,16 @@ class RequestStream:
         session, server = self.session, self._attached
         state = session.state
         cleanse = self._cleanse
-        if not (state.differs or cleanse) or session.in_batch or server.replies.status == Status.FAILED:
+        emptied = self._emptied()
+        if not (state.differs or cleanse or emptied) or session.in_batch or server.replies.status == Status.FAILED:
             return None
         if not server.replies.quiet:  # replies that are owed may still change the settings
             self.need = Need.CONFIRMATION
             return b""
-        steps = plan(state.now.actual, state.now.wanted, server.base, cleanse=cleanse)
+        steps = plan(state.now.actual, state.now.wanted, server.base, cleanse=cleanse, emptied=emptied)
         self._cleanse = False
         server.tainted = server.tainted and not cleanse
+        server.placeholders |= session.placeholders
         server.placeholders.update(name for name in state.now.wanted if "." in name)
         if steps is None:
             state.applied()
@@ -259,6 +261,13 @@ class RequestStream:
         if steps.confirm:
             self.need = Need.CONFIRMATION
         return query_frame(steps.text)
+
+    def _emptied(self) -> tuple[str, ...]:
+        """Placeholders that read '' for the client and are unknown to the connection."""
+        session, server = self.session, self._attached
+        if session.placeholders <= server.placeholders:
+            return ()
+        return tuple(sorted(session.placeholders - server.placeholders - session.state.now.wanted.keys()))
 
     @property
     def _attached(self) -> ServerSide:
@@ -411,6 +420,12 @@ class RequestStream:
         frame: bytes | None = None
         if self.shared and server.unnamed is not statement:
             needed = preparing.ensure(name, statement, session, server, self.max_prepared)
+            if statement is not None and preparing.changed_meanwhile(statement, server):
+                check = preparing.check_description(statement, server, self.on_checked)
+                if check is not None:
+                    self.need = Need.CONFIRMATION
+                    return (lead or b"") + needed + check
+                return (lead or b"") + needed + preparing.refuse_changed(server)
             if statement is not None and name:
                 frame = needed + preparing.bind_renamed(data, at, following, portal, statement.server_name, rest)
             elif needed:
@@ -446,13 +461,24 @@ class RequestStream:
             frame = self._close_statement(name, closed)
         elif self.shared:
             frame = self._describe_statement(name, data[at:following])
-        if closed is None:
-            server.replies.push(kind)
-        else:
+        if closed is not None:
             server.replies.watch(kind, preparing.CloseWatcher(closed, session))
+        elif kind == replies.DESCRIBE and self.shared and name and data[at + 5] == preparing.STATEMENT:
+            self._push_describe(name)
+        else:
+            server.replies.push(kind)
         if lead is None:
             return frame
         return lead + (frame if frame is not None else data[at:following])
+
+    def _push_describe(self, name: bytes) -> None:
+        """The client learns the columns of a statement: they must stay the same on every connection."""
+        session, server = self.session, self._attached
+        statement = session.statements.get(name)
+        if statement is None:
+            server.replies.push(replies.DESCRIBE)
+        else:
+            server.replies.watch(replies.DESCRIBE, preparing.DescribeWatcher(statement, server))
 
     def _close_statement(self, name: bytes, statement: PreparedStatement | None) -> bytes | None:
         if not self.shared or not name:
@@ -522,6 +548,8 @@ class RequestStream:
 
     #: called with what came of settings that were sent ahead; set by the owner
     on_label: Callable[[bytes | None, list[bytes]], None]
+    #: called when a statement that had to be described again has been; set by the owner
+    on_checked: Callable[[], None]
     #: called with names of databases that are about to be dropped or renamed; set by the owner
     on_databases_gone: Callable[[tuple[str, ...]], None]
     #: channels the shared listener connection listens to for this session
