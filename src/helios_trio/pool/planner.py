@@ -139,9 +139,11 @@ class Planner(Generic[S]):
 
     def take_nowait(self, claim: Claim) -> S | None:
         """An idle connection, unless somebody has been waiting for one longer."""
-        if self.waiting or not self._idle:
+        if not self._idle:
             return None
         slot = self._choose(claim)
+        if slot is not None and self.waiting and any(self._fits(slot, each.claim) for each in self.waiting):
+            return None
         if slot is not None:
             self.move(slot, SlotStatus.ACTIVE)
         return slot
@@ -216,7 +218,7 @@ class Planner(Generic[S]):
         keep = max(0, self.limits.min_connections - (self.total - len(old) - len(unused)))
         if unused:
             self.spare.clear()
-        return old + unused[: len(unused) - keep]
+        return old + unused[: max(0, len(unused) - keep)]
 
     def overdue(self, now: float) -> list[Ticket[S]]:
         """Tickets whose deadline has passed; they are out of the queue."""

@@ -70,8 +70,12 @@ class Pool:
         readiness: Readiness,
         room: Callable[[], int],
         on_freed: Callable[[], None],
+        evict_elsewhere: Callable[[], None],
     ) -> None:
-        """`reset_query` None: used connections are closed. `room`: connections the backend may still have."""
+        """`reset_query` None: used connections are closed. `room`: connections the backend may still have.
+
+        `on_freed` is called when there is more room, `evict_elsewhere` to have another pool make some.
+        """
         self.name = name
         self.backend = backend
         self.planner: Planner[BackendConnection] = Planner(limits, shared)
@@ -83,6 +87,7 @@ class Pool:
         self._readiness = readiness
         self._room = room
         self._on_freed = on_freed
+        self._evict_elsewhere = evict_elsewhere
         self._nursery: trio.Nursery | None = None
         self._alarm = trio.Event()
         self._retry_at = 0.0
@@ -112,6 +117,8 @@ class Pool:
     def give_back(self, connection: BackendConnection) -> None:
         """The session is done with the connection, which is idle and outside a transaction."""
         connection.holder = None
+        if connection.status is SlotStatus.CLOSED:
+            return
         if connection.cancels:  # rule 4: not before the server has closed the cancel connection
             self.planner.move(connection, SlotStatus.BUSY)
             return
@@ -139,15 +146,18 @@ class Pool:
         side = connection.side
         side.forget_prepared()
         side.label, side.tainted = side.base, False
-        if connection.cancels:
-            return
-        self._hand_on(connection, succeeded and side.replies.idle)
+        side.replies.uncertain |= not succeeded
+        if not connection.cancels:
+            self._hand_on(connection, side.replies.idle and not side.replies.uncertain)
 
     def cancel_closed(self, connection: BackendConnection, clean: bool) -> None:
         """A cancel request for the connection is over; `clean`: the server closed it itself."""
         connection.cancels -= 1
+        if not clean:  # the request may still arrive, and would stop whoever has the connection then
+            connection.side.replies.uncertain = True
         if connection.status is SlotStatus.BUSY and not connection.cancels and connection.holder is None:
-            self._hand_on(connection, clean and connection.side.replies.idle)
+            replies = connection.side.replies
+            self._hand_on(connection, replies.idle and not replies.uncertain)
 
     def _hand_on(self, connection: BackendConnection, reusable: bool) -> None:
         now = self._readiness.now
@@ -162,7 +172,10 @@ class Pool:
     def _grant(self, ticket: Ticket[BackendConnection], connection: BackendConnection) -> None:
         ticket.done = True
         self.counters.wait_seconds += max(0.0, self._readiness.now - ticket.waiting_since)
-        ticket.granted(connection)
+        try:
+            ticket.granted(connection)
+        except Exception as error:  # rule 40: the session that fails is not the pool
+            connection.on_failure(error)
 
     def discard(self, connection: BackendConnection, reason: str) -> None:
         """Close a connection that cannot be used again."""
@@ -208,7 +221,11 @@ class Pool:
         if (victim := self.planner.to_evict()) is not None:
             self.discard(victim, "made room")
             return  # closing it has acted again
-        for variant in self.planner.to_open(self._room()):
+        room = self._room()
+        if room <= 0 and self.planner.waiting and not self.planner.slots and not self.planner.connecting:
+            self._evict_elsewhere()
+            room = self._room()
+        for variant in self.planner.to_open(room):
             self._nursery.start_soon(self._open, variant)
 
     def _readiness_time(self) -> float:
@@ -235,12 +252,18 @@ class Pool:
             owner=self,
             now=now,
         )
-        connection.start()
+        try:
+            connection.start()
+        except HeliosError as error:
+            connection.close()
+            self._open_failed(variant, error)
+            return
         ticket = self.planner.opened(connection, variant, now)
         if ticket is not None:
             self._grant(ticket, connection)
         elif connection.status is SlotStatus.CLOSED:
             self._close(connection, "not wanted any more")
+        self.act()
 
     def _open_failed(self, variant: Variant, error: Exception) -> None:
         self.planner.open_failed(variant)
@@ -248,7 +271,7 @@ class Pool:
         self.last_error = str(error)
         if isinstance(error, ServerRefused) and not error.sqlstate.startswith(_PASSING):
             for ticket in list(self.planner.waiting):
-                if self.planner.shared or ticket.claim.variant == variant:
+                if ticket.claim.variant == variant or (self.planner.shared and not variant):
                     self.planner.withdraw(ticket)
                     ticket.refused(error)
             return

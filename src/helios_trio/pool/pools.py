@@ -158,7 +158,16 @@ class Pools:
             readiness=self.readiness,
             room=lambda: backend.max_connections - self.used_of(backend.name),
             on_freed=self._reconsider(backend.name),
+            evict_elsewhere=lambda: self._evict_idle(backend.name),
         )
+
+    def _evict_idle(self, backend: str) -> None:
+        """Close the connection to a backend that has been idle for longest, in whatever pool."""
+        pools = [pool for key, pool in self._pools.items() if key.backend == backend]
+        idle = [(slot.idle_since, pool, slot) for pool in pools for slot in pool.planner.idle_slots()]
+        if idle:
+            _, pool, slot = min(idle, key=lambda found: found[0])
+            pool.discard(slot, "made room for another pool")
 
     def _reconsider(self, backend: str) -> Callable[[], None]:
         """When a connection of a backend is closed, another pool may open one."""

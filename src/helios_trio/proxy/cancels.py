@@ -67,10 +67,10 @@ class CancelRegistry:
     async def cancel_session(self, session: Cancellable) -> None:
         """Stop what the server does for the session now, if anything."""
         if (leased := session.leased) is not None:
-            await self._cancel(*leased)
+            await self.cancel_lease(*leased)
 
-    async def _cancel(self, pool: Pool, connection: BackendConnection) -> None:
-        """While it is under way the connection stays with the session or is kept out of circulation."""
+    async def cancel_lease(self, pool: Pool, connection: BackendConnection) -> None:
+        """Stop what the server does on a connection. While it is under way the connection stays with the session or is kept out of circulation."""
         connection.cancels += 1
         clean = False
         try:

@@ -54,8 +54,8 @@ class Greetings:
     def get(self, pool: object, variant: Mapping[str, str]) -> Greeting | None:
         """How a client of this pool with these start-up settings is greeted; None if not known."""
         found = self._known.get((pool, _key(variant)))
-        own = variant.get(_OWN, "")
-        if found is None or _OWN not in found.parameters or not _kept_as_is(own):
+        own = variant.get(_OWN)
+        if found is None or own is None or _OWN not in found.parameters or not _kept_as_is(own):
             return found
         return found.named(own)
 

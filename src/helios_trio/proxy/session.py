@@ -417,6 +417,7 @@ class Session(Pipe):
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        connection.unpause()
         clean = self.requests.at_boundary and connection.side.replies.idle and not self.virtual.probe_wanted
         self.requests.detach()
         if self.shared and clean and not self.virtual.pinned:
@@ -432,6 +433,7 @@ class Session(Pipe):
         assert connection is not None
         self.requests.detach()
         self._connection = None
+        connection.unpause()
         self.pool.give_back(connection)
 
     # -- from the server (pool.connection.LeaseHolder) ----------------------------------------------------------
@@ -461,7 +463,7 @@ class Session(Pipe):
             if self.shared and not self.virtual.in_batch and not self.requests.holding and self.requests.at_boundary:
                 if self.virtual.probe_wanted:
                     self._probe(connection)
-                elif not self.virtual.pinned:
+                elif not self.virtual.pinned and not connection.congested:
                     self._release()
             if self.ends_when_idle and self.idle:
                 self.end(Ending.SHUT_DOWN, _shutting_down())
@@ -562,6 +564,8 @@ class Session(Pipe):
         """ErrorResponse: the open unit has failed."""
         if self.virtual.following:
             self.virtual.failed = True
+        if head == 0 and self.virtual.in_batch and self._connection is not None:
+            self._connection.side.replies.skip_to_sync()
         if head & (replies.PARSE | replies.WATCH) == replies.PARSE and self._connection is not None:
             self._connection.side.unnamed = None  # that of a name is watched
             self.virtual.statements.pop(b"", None)
@@ -581,7 +585,9 @@ class Session(Pipe):
             )
 
     def on_server_drained(self) -> None:
-        """The server takes bytes again, so the client may be read again."""
+        """The server takes bytes again, so the client may be read again; it may even have answered already."""
+        if self._connection is not None and self._connection.side.replies.idle:
+            self.on_server_ready()
         if self.requests.need is Need.NOTHING and not self._stopped:
             self.unpause()
 

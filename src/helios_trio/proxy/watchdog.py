@@ -66,6 +66,6 @@ class Watchdog:
             error = verdict(session, self.limits, now)
             if error is None:
                 continue
-            if error.sqlstate == "57014" and session.leased is not None:
-                nursery.start_soon(self.cancels.cancel_session, session)
+            if error.sqlstate == "57014" and (leased := session.leased) is not None:
+                nursery.start_soon(self.cancels.cancel_lease, *leased)
             session.end(Ending.TIMED_OUT, error)

@@ -37,6 +37,8 @@ class PreparedStatement:
     #: tail of the Parse message: number of parameter types and their OIDs
     types: bytes
     facts: Facts
+    #: its text is known here; a very large one is not kept, and lives under its own name on one connection
+    kept: bool = True
     #: what Describe told the client (ParameterDescription and RowDescription), once it has asked
     described: bytes | None = None
     _server_name: bytes = field(default=b"", alias="server_name")

@@ -67,7 +67,7 @@ def read_parse(
         return None
     name = data[at + 5 : name_end]
     if following > end:
-        return PreparedStatement(name, b"", b"", UNPARSED)
+        return PreparedStatement(name, b"", b"", UNPARSED, kept=False)
     text_end = data.find(0, name_end + 1, end)
     if text_end < 0:
         return None
@@ -75,12 +75,12 @@ def read_parse(
     return PreparedStatement(name, text, data[text_end + 1 : following], facts_of(text))
 
 
-def read_bind(data: bytes, at: int) -> tuple[bytes, bytes, int] | None:
+def read_bind(data: bytes, at: int, following: int) -> tuple[bytes, bytes, int] | None:
     """Portal, statement name and where the rest of a Bind message begins; None when it is malformed."""
-    if data[at + 5 : at + 7] == b"\0\0":
+    if data[at + 5 : at + 7] == b"\0\0" and following >= at + 7:
         return b"", b"", at + 7
-    portal_end = data.find(0, at + 5)
-    name_end = data.find(0, portal_end + 1)
+    portal_end = data.find(0, at + 5, following)
+    name_end = data.find(0, portal_end + 1, following)
     if portal_end < 0 or name_end < 0:
         return None
     return data[at + 5 : portal_end], data[portal_end + 1 : name_end], name_end + 1
@@ -100,7 +100,7 @@ def parse_renamed(
     It always reaches the server, so that its errors are PostgreSQL's; an equal statement of an earlier client is
     replaced.
     """
-    if statement.facts is UNPARSED and not statement.text:  # too large to be kept: it goes under its own name
+    if not statement.kept:
         session.statements[statement.name] = statement
         server.tainted = True
         server.replies.push(replies.PARSE)
@@ -109,15 +109,12 @@ def parse_renamed(
         server.replies.watch(replies.BIND | replies.SWALLOW, RefusalWatcher(already_exists(statement.name)))
         return _FAILING_BIND
     name = statement.server_name
-    lead = b""
-    if name in server.prepared:
-        server.replies.push(replies.CLOSE | replies.SWALLOW)
-        lead = close_frame(name)
-        del server.prepared[name]
+    replaces = name in server.prepared
+    lead = _close_on_server(name, server) if replaces else b""
     lead += _make_room(server, limit)
     session.statements[statement.name] = statement
     server.prepared[name] = None
-    server.replies.watch(replies.PARSE, ParseWatcher(statement, session, server, injected=False))
+    server.replies.watch(replies.PARSE, ParseWatcher(statement, session, server, False, replaces))
     return lead + frame(Frontend.PARSE, name + b"\0" + statement.text + b"\0" + statement.types)
 
 
@@ -131,14 +128,14 @@ def ensure(
     """Frames after which the statement is prepared on the connection; b"" when it is."""
     if not name:
         return _ensure_unnamed(statement, session, server)
-    if statement is None or not statement.text:
+    if statement is None or not statement.kept:
         return b""
     if statement.server_name in server.prepared:
         server.prepared.move_to_end(statement.server_name)
         return b""
     lead = _make_room(server, limit)
     server.prepared[statement.server_name] = None
-    watcher = ParseWatcher(statement, session, server, injected=True)
+    watcher = ParseWatcher(statement, session, server, True)
     server.replies.watch(replies.PARSE | replies.SWALLOW, watcher)
     body = statement.server_name + b"\0" + statement.text + b"\0" + statement.types
     return lead + frame(Frontend.PARSE, body)
@@ -146,11 +143,13 @@ def ensure(
 
 def _ensure_unnamed(statement: PreparedStatement | None, session: VirtualSession, server: ServerSide) -> bytes:
     """Another session's unnamed statement may stand on the connection: it must never be run for this one."""
+    if statement is not None and not statement.kept:
+        statement = None
     server.unnamed = statement
     if statement is None:
         server.replies.push(replies.CLOSE | replies.SWALLOW)
         return close_frame(b"")
-    watcher = ParseWatcher(statement, session, server, injected=True)
+    watcher = ParseWatcher(statement, session, server, True)
     server.replies.watch(replies.PARSE | replies.SWALLOW, watcher)
     return frame(Frontend.PARSE, b"\0" + statement.text + b"\0" + statement.types)
 
@@ -190,11 +189,16 @@ def refuse_changed(server: ServerSide) -> bytes:
 def _make_room(server: ServerSide, limit: int) -> bytes:
     """Close what was not used for longest, so that the connection keeps at most `limit` statements."""
     closed = b""
-    while len(server.prepared) >= limit:
-        oldest, _ = server.prepared.popitem(last=False)
-        server.replies.push(replies.CLOSE | replies.SWALLOW)
-        closed += close_frame(oldest)
+    while server.prepared and len(server.prepared) >= limit:
+        closed += _close_on_server(next(iter(server.prepared)), server)
     return closed
+
+
+def _close_on_server(name: bytes, server: ServerSide) -> bytes:
+    """Close one of the statements on the connection."""
+    watcher = ServerCloseWatcher(name, server.prepared.pop(name), server)
+    server.replies.watch(replies.CLOSE | replies.SWALLOW, watcher)
+    return close_frame(name)
 
 
 def already_exists(name: bytes) -> bytes:
@@ -238,7 +242,7 @@ def rename_in_text(facts: Facts, text: bytes, session: VirtualSession, server: S
         return None
     statement = session.statements.get(name.encode())
     found = _NAMED_STATEMENT.match(text)
-    if statement is None or found is None or not statement.text:
+    if statement is None or found is None or not statement.kept:
         return None
     lead = b""
     if statement.server_name not in server.prepared:
@@ -259,7 +263,10 @@ class ParseWatcher:
     statement: PreparedStatement
     session: VirtualSession
     server: ServerSide
+    #: the proxy's own, ahead of a Bind or Describe of the client
     injected: bool
+    #: a Close of the same name goes ahead of it
+    replaces: bool = False
 
     def on_reply(self, code: int, body: bytes) -> bytes | None:
         """See `wire.replies.Watcher`."""
@@ -269,18 +276,61 @@ class ParseWatcher:
         return frame(code, body) if self.injected else None
 
     def on_skipped(self) -> None:
-        """An earlier message of the batch failed."""
-        self._undo()
+        """An earlier message of the batch failed; so a Close ahead of it was discarded too."""
+        self._undo(on_server=not self.replaces)
 
-    def _undo(self) -> None:
+    def _undo(self, *, on_server: bool = True) -> None:
         statement = self.statement
         if not statement.name:
             if self.server.unnamed is statement:
                 self.server.unnamed = None
             return
-        self.server.prepared.pop(statement.server_name, None)
+        if on_server:
+            self.server.prepared.pop(statement.server_name, None)
         if not self.injected and self.session.statements.get(statement.name) is statement:
             del self.session.statements[statement.name]
+
+
+@define(eq=False)
+class ServerCloseWatcher:
+    """A Close that the server discarded leaves its statement there."""
+
+    name: bytes
+    description: bytes | None
+    server: ServerSide
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        return None
+
+    def on_skipped(self) -> None:
+        """An earlier message of the batch failed."""
+        self.server.prepared[self.name] = self.description
+
+
+@define(eq=False)
+class UnnamedWatcher:
+    """Reads the answer to a Parse of the unnamed statement in the middle of a batch."""
+
+    before: PreparedStatement | None
+    on_server: PreparedStatement | None
+    session: VirtualSession
+    server: ServerSide
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """A Parse that fails has dropped the statement that was there."""
+        if code == Backend.ERROR_RESPONSE:
+            self.server.unnamed = None
+            self.session.statements.pop(b"", None)
+        return None
+
+    def on_skipped(self) -> None:
+        """An earlier message of the batch failed: what was there is still there."""
+        self.server.unnamed = self.on_server
+        if self.before is None:
+            self.session.statements.pop(b"", None)
+        else:
+            self.session.statements[b""] = self.before
 
 
 @define(eq=False)

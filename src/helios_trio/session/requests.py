@@ -387,17 +387,32 @@ class RequestStream:
         ):
             return lead
         lead = lead if statement.facts.plain else self._forget_sequences(statement.facts, lead)
-        session.in_batch = True
+        first, session.in_batch = not session.in_batch, True
+        if not statement.kept and self.shared:
+            session.bound["very large prepared statements"] = 1
         frame: bytes | None = None
         if statement.name and self.shared:
             frame = preparing.parse_renamed(statement, session, server, self.max_prepared, data[at:following])
         else:
-            server.replies.push(replies.PARSE)
-            server.unnamed = statement if not statement.name else server.unnamed
-            session.statements[statement.name] = statement
+            self._push_parse(statement, first)
         if lead is None:
             return frame
         return lead + (frame if frame is not None else data[at:following])
+
+    def _push_parse(self, statement: PreparedStatement, first: bool) -> None:
+        """A Parse that goes as it is. In the middle of a batch it may be skipped: then nothing has changed."""
+        session, server = self.session, self._attached
+        if statement.name:
+            server.replies.push(replies.PARSE)
+        else:
+            if first or not self.shared:
+                server.replies.push(replies.PARSE)
+            else:
+                before = session.statements.get(b"")
+                watcher = preparing.UnnamedWatcher(before, server.unnamed, session, server)
+                server.replies.watch(replies.PARSE, watcher)
+            server.unnamed = statement
+        session.statements[statement.name] = statement
 
     def _bind(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
@@ -407,7 +422,7 @@ class RequestStream:
             if self.need is not Need.NOTHING:
                 return lead
         session.in_batch = True
-        names = preparing.read_bind(data, at)
+        names = preparing.read_bind(data, at, following)
         if names is None:
             server.replies.push(replies.BIND)
             return None if lead is None else lead + data[at:following]
@@ -426,7 +441,7 @@ class RequestStream:
                     self.need = Need.CONFIRMATION
                     return (lead or b"") + needed + check
                 return (lead or b"") + needed + preparing.refuse_changed(server)
-            if statement is not None and name:
+            if statement is not None and name and statement.kept:
                 frame = needed + preparing.bind_renamed(data, at, following, portal, statement.server_name, rest)
             elif needed:
                 frame = needed + data[at:following]
@@ -453,6 +468,9 @@ class RequestStream:
         frame: bytes | None = None
         closed: PreparedStatement | None = None
         name = data[at + 6 : following - 1]
+        if following < at + _SHORTEST_TARGET:  # malformed: PostgreSQL says so itself
+            server.replies.push(kind)
+            return None if lead is None else lead + data[at:following]
         if data[at + 5] == preparing.PORTAL:
             if kind == replies.CLOSE:
                 session.portals.pop(name, None)
@@ -481,7 +499,7 @@ class RequestStream:
             server.replies.watch(replies.DESCRIBE, preparing.DescribeWatcher(statement, server))
 
     def _close_statement(self, name: bytes, statement: PreparedStatement | None) -> bytes | None:
-        if not self.shared or not name:
+        if not self.shared or not name or (statement is not None and not statement.kept):
             self._attached.unnamed = None if not name else self._attached.unnamed
             return None
         # others may use the same server-side statement: it stays until the connection's limit is reached
@@ -492,7 +510,7 @@ class RequestStream:
         if self._attached.unnamed is statement and not name:
             return None
         needed = preparing.ensure(name, statement, self.session, self._attached, self.max_prepared)
-        if statement is not None and name:
+        if statement is not None and name and statement.kept:
             return needed + preparing.describe_frame(statement.server_name)
         return needed + frame if needed else None
 
@@ -579,6 +597,8 @@ def _table() -> tuple[_Handler | None, ...]:
 
 
 _HANDLERS: Final = _table()
+#: Bytes of a Describe or Close of a statement or portal without a name.
+_SHORTEST_TARGET: Final = 7
 #: Length field of a message without a body; others than that are for PostgreSQL to complain about.
 _EMPTY: Final = 4
 _NEEDS_NO_SERVER: Final = (

@@ -44,37 +44,38 @@ LOOK_LIMIT: Final = 1 << 20
 _length_at = Struct("!I").unpack_from
 
 
-def _table(entries: dict[int, int]) -> bytes:
-    return bytes(entries.get(code, 0) for code in range(256))
+_KINDS: Final = PARSE | BIND | DESCRIBE | EXECUTE | CLOSE | SYNC | QUERY | FUNCTION
+_ATTENDED: Final = SWALLOW | WATCH
 
+# What a message type means for the cut, beyond the kinds of expectation it completes. Apart from the flags above,
+# because both are tested against one table.
+_PLAIN: Final = 1 << 12  # nobody looks inside
+_LOOKED_AT: Final = 1 << 13  # must be whole and looked at
+_ASYNC: Final = 1 << 14  # the same, and may come at any time, belonging to no request
 
-#: message type -> the kinds of expectation that it completes
-_ENDS: Final = _table(
-    {
-        Backend.PARSE_COMPLETE: PARSE,
-        Backend.BIND_COMPLETE: BIND,
-        Backend.ROW_DESCRIPTION: DESCRIBE,
-        Backend.NO_DATA: DESCRIBE,
-        Backend.COMMAND_COMPLETE: EXECUTE,
-        Backend.EMPTY_QUERY_RESPONSE: EXECUTE,
-        Backend.PORTAL_SUSPENDED: EXECUTE,
-        Backend.CLOSE_COMPLETE: CLOSE,
-        Backend.READY_FOR_QUERY: SYNC | QUERY | FUNCTION,
-    }
+#: What completes an expectation, by message type.
+_ENDS: Final = {
+    Backend.PARSE_COMPLETE: PARSE,
+    Backend.BIND_COMPLETE: BIND,
+    Backend.ROW_DESCRIPTION: DESCRIBE,
+    Backend.NO_DATA: DESCRIBE,
+    Backend.COMMAND_COMPLETE: EXECUTE,
+    Backend.EMPTY_QUERY_RESPONSE: EXECUTE,
+    Backend.PORTAL_SUSPENDED: EXECUTE,
+    Backend.CLOSE_COMPLETE: CLOSE,
+    Backend.READY_FOR_QUERY: SYNC | QUERY | FUNCTION,
+}
+_LOOKS: Final = {
+    Backend.READY_FOR_QUERY: _LOOKED_AT,
+    Backend.ERROR_RESPONSE: _LOOKED_AT,
+    Backend.COPY_IN_RESPONSE: _LOOKED_AT,
+    Backend.PARAMETER_STATUS: _ASYNC,
+    Backend.NOTIFICATION_RESPONSE: _ASYNC,
+}
+_KNOWN: Final = frozenset(code for name, code in vars(Backend).items() if name.isupper())
+_TRAITS: Final = tuple(
+    _ENDS.get(code, 0) | _LOOKS.get(code, _PLAIN) if code in _KNOWN else 0 for code in range(256)
 )
-
-_ASYNC: Final = 2  # may come at any time, belongs to no request
-#: message type -> must be whole and looked at
-_LOOK: Final = _table(
-    {
-        Backend.READY_FOR_QUERY: 1,
-        Backend.ERROR_RESPONSE: 1,
-        Backend.COPY_IN_RESPONSE: 1,
-        Backend.PARAMETER_STATUS: _ASYNC,
-        Backend.NOTIFICATION_RESPONSE: _ASYNC,
-    }
-)
-_KNOWN: Final = _table({code: 1 for code in vars(Backend).values() if isinstance(code, int)})
 
 
 class Watcher(Protocol):
@@ -109,6 +110,7 @@ class ReplyStream:
         "_gap_swallowed",
         "_pieces",
         "_pieces_size",
+        "_ready_due",
         "_skipping",
         "_watchers",
         "_wanted",
@@ -136,6 +138,7 @@ class ReplyStream:
         self._gap_swallowed = False
         self._pieces: list[bytes] = []
         self._pieces_size = 0
+        self._ready_due = False
         self._wanted = 0  # do not look again before that many bytes are there
 
     # -- what is sent ------------------------------------------------------------------------------------------
@@ -176,10 +179,16 @@ class ReplyStream:
             return False
         return True
 
+    def skip_to_sync(self) -> None:
+        """An error came when nothing was owed, but inside a batch: the server discards all up to Sync."""
+        self._skipping = True
+
     @property
     def idle(self) -> bool:
         """Nothing is owed and the last word was ReadyForQuery outside a transaction."""
-        return not self._expected and self.status == Status.IDLE and not self._skipping and not self._pieces
+        return (
+            not (self._expected or self._skipping or self._pieces or self._gap) and self.status == Status.IDLE
+        )
 
     @property
     def quiet(self) -> bool:
@@ -208,6 +217,7 @@ class ReplyStream:
 
         Sets `status` and `ready`. Raises ProtocolViolation for what is no PostgreSQL message.
         """
+        self.ready = False
         if self._pieces:
             self._pieces.append(data)
             self._pieces_size += len(data)
@@ -215,67 +225,78 @@ class ReplyStream:
                 return b""
             data = b"".join(self._pieces)
             self._pieces.clear()
-        self.ready = False
         end = len(data)
         at = self._gap
         start = 0
         out: list[bytes] | None = None
+        swallowed = self._gap_swallowed
         if at:
-            if self._gap_swallowed:
+            self._gap = max(0, at - end)
+            if swallowed:
                 start = min(at, end)
             if at > end:
-                self._gap = at - end
                 return data[start:]
-            self._gap = 0
         expected = self._expected
         head = expected[0] if expected else 0
         while end - at >= 5:
             code = data[at]
             following = at + 1 + _length_at(data, at + 1)[0]
-            if following < at + 5 or not _KNOWN[code]:
-                raise ProtocolViolation(f"server sent an invalid message (type {code})", sqlstate="08P01")
-            look = _LOOK[code]
-            if look or head & WATCH:
-                if following > end and (look or head & SWALLOW or not _is_row(code)) and following - at <= LOOK_LIMIT:
-                    break
-                if look:
-                    if look == _ASYNC:
-                        out = out if out is not None else []
-                        out.append(data[start:at])
-                        out.append(self.listener.on_async(code, data[at:following]))
-                        start = at = following
-                        continue
-                    instead = self._look(code, data, at, following, head)
-                    if head & SWALLOW or instead is not None:
-                        out = out if out is not None else []
-                        out.append(data[start:at])
-                        if instead is not None:
-                            out.append(instead)
-                        start = following
+            traits = _TRAITS[code]
+            if traits & _PLAIN and following >= at + 5 and not head & _ATTENDED:
+                if following > end:
+                    if (traits & head or not head) and following - at <= LOOK_LIMIT:
+                        break  # what ends a reply, or comes when nothing is owed, is never sent in halves
+                    swallowed = False
+                if traits & head:
+                    self._pop()
                     head = expected[0] if expected else 0
-                    at = following
-                    continue
-                if head & SWALLOW or not _is_row(code):
-                    self._watchers[0].on_reply(code, data[at + 5 : following])
-            if head & SWALLOW:
-                out = out if out is not None else []
+                at = following
+                continue
+            if not traits or following < at + 5:
+                raise ProtocolViolation(f"server sent an invalid message (type {code})")
+            if following > end and following - at <= LOOK_LIMIT and self._must_be_whole(code, traits, head):
+                break
+            instead = self._attend(code, traits, data, at, following, head)
+            swallowed = instead is not None
+            if instead is not None:
+                out = [] if out is None else out
                 out.append(data[start:at])
-                start = following if following < end else end
-                self._gap_swallowed = True
-            elif following > end:
-                self._gap_swallowed = False
-            if head & _ENDS[code]:
-                self._pop()
-                head = expected[0] if expected else 0
+                out.append(instead)
+                start = min(following, end)
+            head = expected[0] if expected else 0
             at = following
         if at > end:
             self._gap = at - end
+            self._gap_swallowed = swallowed
         elif at < end:
             self._keep(data, at, end)
+        if self._ready_due and not (self._pieces or self._gap):
+            self._ready_due = False
+            self.ready = not expected
         if out is None:
             return data if start == 0 and at >= end else data[start:at]
         out.append(data[start : min(at, end)])
         return b"".join(out)
+
+    def _must_be_whole(self, code: int, traits: int, head: int) -> bool:
+        """Whether an incomplete message must wait for the rest of it."""
+        if traits & (_LOOKED_AT | _ASYNC | head & _KINDS):
+            return True
+        return bool(head & WATCH) and (bool(head & SWALLOW) or not _is_row(code))
+
+    def _attend(self, code: int, traits: int, data: bytes, at: int, following: int, head: int) -> bytes | None:
+        """A message that is looked at or swallowed; returns what is forwarded in its place, None for itself."""
+        if traits & _ASYNC:
+            return self.listener.on_async(code, data[at:following])
+        swallow = bool(head & SWALLOW)
+        if traits & _LOOKED_AT:
+            instead = self._look(code, data, at, following, head)
+            return b"" if instead is None and swallow else instead
+        if head & WATCH and (swallow or not _is_row(code)):
+            self._watchers[0].on_reply(code, data[at + 5 : following])
+        if head & traits & _KINDS:
+            self._pop()
+        return b"" if swallow else None
 
     def _keep(self, data: bytes, at: int, end: int) -> None:
         """Keep the beginning of a message until there is enough of it to go on."""
@@ -315,7 +336,7 @@ class ReplyStream:
             self._pop()
         else:  # the answer to a Sync that was sent while a COPY may or may not have failed
             self.uncertain = True
-        self.ready = not self._expected
+        self._ready_due = not self._expected
 
     def _on_error(self, head: int) -> None:
         """An error ends a simple query by itself; in an extended batch the server skips to the next Sync."""
