@@ -564,8 +564,6 @@ class Session(Pipe):
         """ErrorResponse: the open unit has failed."""
         if self.virtual.following:
             self.virtual.failed = True
-        if head == 0 and self.virtual.in_batch and self._connection is not None:
-            self._connection.side.replies.skip_to_sync()
         if head & (replies.PARSE | replies.WATCH) == replies.PARSE and self._connection is not None:
             self._connection.side.unnamed = None  # that of a name is watched
             self.virtual.statements.pop(b"", None)

@@ -35,8 +35,11 @@ SWALLOW: Final = 256
 WATCH: Final = 512
 #: Not a reply: the place in the stream where the client ended a COPY before it knew that one had begun.
 COPY_END: Final = 1024
+#: A Sync that was sent behind this COPY has been left out of the queue, because the server ignores it.
+STRUCK: Final = 2048
 
 _ENDS_BATCH: Final = SYNC | QUERY | FUNCTION
+_IN_BATCH: Final = PARSE | BIND | DESCRIBE | EXECUTE | CLOSE
 
 #: Longest message that is kept whole because somebody must look inside it, in bytes.
 LOOK_LIMIT: Final = 1 << 20
@@ -108,6 +111,7 @@ class ReplyStream:
         "_expected",
         "_gap",
         "_gap_swallowed",
+        "_last",
         "_pieces",
         "_pieces_size",
         "_ready_due",
@@ -133,6 +137,7 @@ class ReplyStream:
         self.uncertain = False
         self._expected: deque[int] = deque()
         self._watchers: deque[Watcher] = deque()
+        self._last = 0  # what was pushed last
         self._skipping = False  # an error was met in a batch whose Sync is yet to be sent
         self._gap = 0  # bytes still to come of a message that is passed on without being held
         self._gap_swallowed = False
@@ -147,6 +152,7 @@ class ReplyStream:
         """Note that a message was sent which will be answered by a reply of `kind`."""
         if (self._skipping or self.copy_in) and not self._still_counts(kind):
             return
+        self._last = kind
         self._expected.append(kind)
 
     def push_copy_end(self) -> None:
@@ -159,6 +165,7 @@ class ReplyStream:
         if (self._skipping or self.copy_in) and not self._still_counts(kind):
             watcher.on_skipped()
             return
+        self._last = kind
         self._expected.append(kind | WATCH)
         self._watchers.append(watcher)
 
@@ -178,10 +185,6 @@ class ReplyStream:
             self.uncertain = True
             return False
         return True
-
-    def skip_to_sync(self) -> None:
-        """An error came when nothing was owed, but inside a batch: the server discards all up to Sync."""
-        self._skipping = True
 
     @property
     def idle(self) -> bool:
@@ -341,9 +344,16 @@ class ReplyStream:
     def _on_error(self, head: int) -> None:
         """An error ends a simple query by itself; in an extended batch the server skips to the next Sync."""
         self.copy_in = False
-        if not head or head & (QUERY | FUNCTION | SYNC):
+        if head & STRUCK:  # whether the server has read that Sync as one, or ignored it, cannot be told
+            self.uncertain = True
+        if head & _ENDS_BATCH:
             return
         expected = self._expected
+        if not head:  # a time limit, say, between a Flush and the Sync
+            self._skipping = bool(self._last & _IN_BATCH)
+            return
+        if expected.popleft() & WATCH:
+            self._watchers.popleft()
         while expected:
             if expected[0] & SYNC:
                 return
@@ -362,6 +372,7 @@ class ReplyStream:
             if kind & COPY_END:
                 ended = True
             elif kind & SYNC:
+                kept[0] |= STRUCK
                 if kind & WATCH:
                     del self._watchers[watched]
             else:
