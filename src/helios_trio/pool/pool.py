@@ -119,6 +119,7 @@ class Pool:
         connection.holder = None
         if connection.status is SlotStatus.CLOSED:
             return
+        connection.unpause()
         if connection.cancels:  # rule 4: not before the server has closed the cancel connection
             self.planner.move(connection, SlotStatus.BUSY)
             return
@@ -129,6 +130,9 @@ class Pool:
     def give_back_used(self, connection: BackendConnection) -> None:
         """A whole session has ended: reset the connection before anybody else gets it, or close it."""
         connection.holder = None
+        if connection.status is SlotStatus.CLOSED:
+            return
+        connection.unpause()
         replies = connection.side.replies
         known = not (replies.owes_client or replies.uncertain or connection.said_fatal or connection.side.spoilt)
         if self.reset_query is None or not known or connection.side.placeholders or connection.congested:

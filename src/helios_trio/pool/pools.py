@@ -40,8 +40,6 @@ class Destination:
     """Where a client's server connections go and how they are shared."""
 
     backend: Backend
-    #: database and user as the client calls them
-    asked: tuple[str, str]
     #: database and user on the server
     database: str
     user: str
@@ -49,6 +47,8 @@ class Destination:
     tls: ServerTLS
     #: how to log in, where the configuration says it
     credentials: Credentials | None = None
+    #: database and user as the client calls them: what the rules of the configuration are matched with
+    asked: tuple[str, str] = ("", "")
 
     @property
     def shared(self) -> bool:

@@ -36,6 +36,8 @@ from helios_trio.wire.backend_messages import ErrorResponse
 from helios_trio.wire.codes import Status
 from helios_trio.wire.error_fields import ErrorFields
 
+#: Notifications kept for a session whose transaction is open, or that does not read.
+NOTIFICATIONS_KEPT: Final = 10_000
 #: A Flush message.
 FLUSH: Final = b"H\0\0\0\4"
 #: Seconds for a server to answer a client that has closed its direction of the connection.
@@ -371,6 +373,8 @@ class Session(Pipe):
 
     def on_drained(self) -> None:
         """See `net.pipe.Pipe`: the client takes bytes again, so the server may be read again."""
+        if self._notifications and (self._connection is None or self._connection.side.replies.idle):
+            self._deliver_notifications()
         if self._connection is not None:
             self._connection.unpause()
 
@@ -417,7 +421,6 @@ class Session(Pipe):
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        connection.unpause()
         clean = self.requests.at_boundary and connection.side.replies.idle and not self.virtual.probe_wanted
         self.requests.detach()
         if self.shared and clean and not self.virtual.pinned:
@@ -433,7 +436,6 @@ class Session(Pipe):
         assert connection is not None
         self.requests.detach()
         self._connection = None
-        connection.unpause()
         self.pool.give_back(connection)
 
     # -- from the server (pool.connection.LeaseHolder) ----------------------------------------------------------
@@ -463,7 +465,9 @@ class Session(Pipe):
             if self.shared and not self.virtual.in_batch and not self.requests.holding and self.requests.at_boundary:
                 if self.virtual.probe_wanted:
                     self._probe(connection)
-                elif not self.virtual.pinned and not connection.congested:
+                elif self.virtual.pinned:
+                    self.requests.keep_sequences()
+                elif not connection.congested:
                     self._release()
             if self.ends_when_idle and self.idle:
                 self.end(Ending.SHUT_DOWN, _shutting_down())
@@ -538,7 +542,10 @@ class Session(Pipe):
     def on_hub_notification(self, channel: str, frame: bytes) -> None:
         """See `proxy.hub.Subscriber`: kept while a transaction is open, as PostgreSQL does."""
         self._notifications.append((channel, frame))
-        if self._connection is None or self._connection.side.replies.idle:
+        if len(self._notifications) > NOTIFICATIONS_KEPT:
+            self.end(Ending.REFUSED, HeliosError("too many notifications are waiting", sqlstate="53200", severity="FATAL"))
+            return
+        if not self.congested and (self._connection is None or self._connection.side.replies.idle):
             self._deliver_notifications()
 
     def _deliver_notifications(self) -> None:

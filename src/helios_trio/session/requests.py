@@ -345,6 +345,10 @@ class RequestStream:
             self.need = Need.HUB
         return bool(missing)
 
+    def keep_sequences(self) -> None:
+        """The session keeps its connection: what is drawn from sequences there is its own now."""
+        self._strange_sequences = False
+
     def _forget_sequences(self, facts: Facts, lead: bytes | None) -> bytes | None:
         """currval() and lastval() must not tell what another session drew (rule 14)."""
         server = self._attached

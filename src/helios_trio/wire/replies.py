@@ -152,7 +152,8 @@ class ReplyStream:
         """Note that a message was sent which will be answered by a reply of `kind`."""
         if (self._skipping or self.copy_in) and not self._still_counts(kind):
             return
-        self._last = kind
+        if kind != COPY_END:
+            self._last = kind
         self._expected.append(kind)
 
     def push_copy_end(self) -> None:
@@ -362,24 +363,23 @@ class ReplyStream:
         self._skipping = True
 
     def _on_copy_in(self) -> None:
-        """COPY FROM STDIN begins: Syncs that are already on their way will be ignored by the server (rule 17)."""
+        """COPY FROM STDIN begins: Syncs that are already on their way will be ignored by the server (rule 17).
+
+        That holds up to what ends the COPY: CopyDone, CopyFail, or a message that has no place in it.
+        """
         expected = self._expected
-        kept = [expected.popleft()]
-        watched = kept[0] // WATCH & 1
-        ended = False
-        while expected and not ended:
-            kind = expected.popleft()
-            if kind & COPY_END:
-                ended = True
-            elif kind & SYNC:
-                kept[0] |= STRUCK
-                if kind & WATCH:
-                    del self._watchers[watched]
-            else:
-                kept.append(kind)
-                watched += kind // WATCH & 1
-        self.copy_in = not ended
-        expected.extendleft(reversed(kept))
+        if not expected:
+            self.uncertain = True
+            return
+        copying = expected.popleft()
+        while expected and expected[0] & SYNC:
+            copying |= STRUCK
+            if expected.popleft() & WATCH:
+                del self._watchers[1 if copying & WATCH else 0]
+        self.copy_in = not expected
+        if expected and expected[0] & COPY_END:
+            expected.popleft()
+        expected.appendleft(copying)
 
 
 def _is_row(code: int) -> bool:
