@@ -235,7 +235,9 @@ class Rig:
         session = Session(
             ours,
             self.readiness,
-            VirtualSession(number, "user", "database", dict(startup or {}), TransactionalState.at_start(label)),
+            VirtualSession(
+                number, "user", "database", dict(startup or {}), TransactionalState.at_start(label)
+            ),
             self.pool,
             SessionPolicy(mode, queue_timeout, 200),
             virtual_pid=number,

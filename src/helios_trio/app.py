@@ -205,7 +205,9 @@ async def reload(parts: Assembly, options: ServeOptions, manager: ServiceManager
     try:
         new = load(options.config_path, os.environ)
         kept = evolve(keep_running(parts.config, new), backends=parts.config.backends)
-        needing_restart = [str(each) for each in changes(kept, new).restart or changes(parts.config, new).restart]
+        needing_restart = [
+            str(each) for each in changes(kept, new).restart or changes(parts.config, new).restart
+        ]
         if new.backends != parts.config.backends:
             needing_restart.append("backends")
         parts.reconfigure(kept)

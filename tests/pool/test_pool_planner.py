@@ -80,7 +80,10 @@ class PoolMachine(RuleBasedStateMachine):
         self.tickets: list[Ticket[FakeSlot]] = []
 
     @initialize(
-        shared=st.booleans(), maximum=st.integers(1, 5), minimum=st.integers(0, 3), connecting=st.integers(1, 3)
+        shared=st.booleans(),
+        maximum=st.integers(1, 5),
+        minimum=st.integers(0, 3),
+        connecting=st.integers(1, 3),
     )
     def start(self, shared: bool, maximum: int, minimum: int, connecting: int) -> None:
         """A pool of some size."""

@@ -11,10 +11,14 @@ from helios_trio.session.settings import TransactionalState
 from helios_trio.sql.cache import FactsCache
 
 FACTS = FactsCache()
-PLAIN = st.sampled_from(["work_mem", "timezone", "search_path", "application_name", "app.tenant_id", "datestyle"])
+PLAIN = st.sampled_from(
+    ["work_mem", "timezone", "search_path", "application_name", "app.tenant_id", "datestyle"]
+)
 VALUES = st.sampled_from(["1MB", "UTC", "it's", 'a"b', "back\\slash", "a, b", "$x$", "é"])
 LABELS = st.dictionaries(PLAIN, VALUES, max_size=4)
-PEOPLE = st.dictionaries(st.sampled_from(["role", "session_authorization"]), st.sampled_from(["alice", "Bob"]))
+PEOPLE = st.dictionaries(
+    st.sampled_from(["role", "session_authorization"]), st.sampled_from(["alice", "Bob"])
+)
 
 
 def carried_after(text: str, actual: dict[str, str], base: dict[str, str]) -> dict[str, str]:
@@ -46,7 +50,9 @@ def test_the_plan_leads_to_what_is_wanted(
 
 
 @given(LABELS, LABELS)
-def test_a_cleansed_connection_starts_from_what_it_was_opened_with(base: dict[str, str], wanted: dict[str, str]) -> None:
+def test_a_cleansed_connection_starts_from_what_it_was_opened_with(
+    base: dict[str, str], wanted: dict[str, str]
+) -> None:
     """What invisible code may have left is taken away first, and its success is waited for."""
     steps = plan({"work_mem": "unknown"}, wanted, base, cleanse=True)
     assert steps is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from struct import pack
 
@@ -58,7 +59,8 @@ class Client:
         self.stream = RequestStream(
             self.session, FACTS, self.lease, shared=self.shared, max_prepared=self.max_prepared
         )
-        self.stream.on_label = self.labels.append
+        self.stream.on_label = lambda error, notices: self.labels.append(error)
+        self.stream.on_checked = lambda: None
         self.stream.on_databases_gone = self.databases.extend
 
     def lease(self) -> ServerSide | None:
@@ -79,7 +81,9 @@ class Client:
 
     def answer(self, out: bytes) -> bytes:
         """The server takes these bytes and answers; returns what the client gets."""
-        assert self.stream.server is not None
+        if self.stream.server is None:
+            assert not out
+            return b""
         return self.stream.server.replies.feed(self.model.feed(out))
 
     def ask(self, *frames: bytes) -> bytes:
@@ -103,7 +107,17 @@ def codes(data: bytes) -> str:
 # -- cutting ---------------------------------------------------------------------------------------------------------
 
 TEXTS = st.sampled_from(
-    ["select a", "select fail", "set work_mem = '2MB'", "begin", "commit", "rollback", "", "no sql", "discard all"]
+    [
+        "select a",
+        "select fail",
+        "set work_mem = '2MB'",
+        "begin",
+        "commit",
+        "rollback",
+        "",
+        "no sql",
+        "discard all",
+    ]
 )
 NAMES = st.sampled_from(["", "s", "t"])
 FRAMES = st.one_of(
@@ -126,7 +140,7 @@ CUTS = st.lists(st.integers(0, 1000), max_size=10)
 def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
     """The stream, cut there."""
     at = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(at, at[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(at)]
 
 
 def outcome(client: Client) -> tuple[object, ...]:
@@ -134,7 +148,14 @@ def outcome(client: Client) -> tuple[object, ...]:
     side = client.stream.server
     prepared = [] if side is None else list(side.prepared)
     owed = [] if side is None else list(side.replies._expected)
-    return client.sent, owed, prepared, sorted(client.session.statements), client.stream.need, client.session.in_batch
+    return (
+        client.sent,
+        owed,
+        prepared,
+        sorted(client.session.statements),
+        client.stream.need,
+        client.session.in_batch,
+    )
 
 
 @given(CONVERSATIONS, CUTS, st.booleans())
@@ -169,7 +190,12 @@ def test_a_shared_connection_answers_as_one_of_ones_own(sent: list[bytes]) -> No
     """
     client, direct = Client(), ModelServer()
     for frame in [*sent, server.SYNC]:
-        if b"no sql" in frame or b"set " in frame or b"discard" in frame or direct.skipping and frame[0] in b"Q":
+        if (
+            b"no sql" in frame
+            or b"set " in frame
+            or b"discard" in frame
+            or (direct.skipping and frame[0] in b"Q")
+        ):
             continue
         expected = direct.feed(frame)
         got = client.ask(frame)
@@ -232,7 +258,12 @@ def test_a_closed_name_is_free() -> None:
     client.ask(server.parse("select x", "mine"), server.SYNC)
     assert codes(client.ask(server.close("mine"), server.SYNC)) == "3Z"
     assert b"C26000\0" in client.ask(server.bind("mine"), server.SYNC)
-    assert codes(client.ask(server.parse("select y", "mine"), server.bind("mine"), server.execute(), server.SYNC)) == "12DCZ"
+    assert (
+        codes(
+            client.ask(server.parse("select y", "mine"), server.bind("mine"), server.execute(), server.SYNC)
+        )
+        == "12DCZ"
+    )
     assert client.model.executed == ["select y"]
 
 
@@ -266,7 +297,9 @@ def test_requests_behind_an_error_that_is_known_already() -> None:
     client = Client(max_prepared=1)
     client.ask(server.parse("select one", "one"), server.SYNC)
     client.ask(server.bind("unknown"))
-    assert client.ask(server.parse("select two", "two"), server.bind("one"), server.parse("select three")) == b""
+    assert (
+        client.ask(server.parse("select two", "two"), server.bind("one"), server.parse("select three")) == b""
+    )
     assert codes(client.ask(server.SYNC)) == "Z"
     assert codes(client.ask(server.bind("one"), server.execute(), server.SYNC)) == "2DCZ"
     assert b"C26000\0" in client.ask(server.bind("two"), server.SYNC)
@@ -372,9 +405,9 @@ def test_waiting_for_confirmation_loses_nothing(sent: list[bytes], cuts: list[in
     reference = Client()
     reference.feed(data)
     client.resume()
-    assert client.sent.startswith(lead)
+    before = len(lead) - len(seen(lead)[-1])
+    assert client.sent[:before] + client.sent[len(lead) :] == reference.sent
     assert client.stream.need is reference.stream.need
-    assert client.sent[len(lead) :] == reference.sent[len(reference.sent) - len(client.sent) + len(lead) :]
 
 
 def test_settings_that_cannot_fail_are_not_waited_for() -> None:
@@ -383,7 +416,9 @@ def test_settings_that_cannot_fail_are_not_waited_for() -> None:
     got = client.ask(server.query("select x"))
     assert [frame[:1] for frame in seen(client.sent)] == [b"Q", b"Q"]
     assert b"work_mem" in seen(client.sent)[0]
-    assert got == server.ROW_DESCRIPTION + server.row("select x") + server.complete("SELECT 1") + server.ready()
+    assert (
+        got == server.ROW_DESCRIPTION + server.row("select x") + server.complete("SELECT 1") + server.ready()
+    )
 
 
 def test_refused_settings_are_told() -> None:
@@ -442,7 +477,11 @@ def test_half_a_message_is_no_boundary() -> None:
     assert client.stream.at_boundary
 
 
-@given(CONVERSATIONS, st.integers(0, 255), st.sampled_from([0, 3, 4, 10_005, 0x40000000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]))
+@given(
+    CONVERSATIONS,
+    st.integers(0, 255),
+    st.sampled_from([0, 3, 4, 10_005, 0x40000000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]),
+)
 def test_bad_frames_stop_the_stream(sent: list[bytes], code: int, length: int) -> None:
     """Rule 5: an unknown type, or a length that PostgreSQL would not read; what came before is sent."""
     good = Client(shared=False)
@@ -485,7 +524,9 @@ def test_garbage_never_crashes_a_session(data: bytes, cuts: list[int], shared: b
 
 
 @given(st.sampled_from("BCDEPFQcfHSd"), st.binary(max_size=30), CUTS, st.booleans())
-def test_garbage_in_a_frame_never_crashes_a_session(code: str, body: bytes, cuts: list[int], shared: bool) -> None:
+def test_garbage_in_a_frame_never_crashes_a_session(
+    code: str, body: bytes, cuts: list[int], shared: bool
+) -> None:
     """Rule 5: any body in a message of a known type."""
     client = Client(shared)
     client.ask(server.parse("select x", "s"), server.SYNC)

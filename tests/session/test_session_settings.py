@@ -76,7 +76,9 @@ STATEMENTS = st.one_of(
     st.tuples(st.just("reset all"), st.none(), st.none()),
     st.tuples(st.just("listen"), st.sampled_from(["one", "two"]), st.none()),
     st.tuples(st.just("unlisten"), st.sampled_from(["one", "two", None]), st.none()),
-    st.tuples(st.sampled_from(["savepoint", "release", "rollback to"]), st.sampled_from(["s", "t"]), st.none()),
+    st.tuples(
+        st.sampled_from(["savepoint", "release", "rollback to"]), st.sampled_from(["s", "t"]), st.none()
+    ),
 )
 Statement = tuple[str, str | None, str | None]
 #: statements of one transaction, whether it is committed
@@ -141,6 +143,7 @@ def test_settings_follow_transactions_and_savepoints(
             assert (state.now.wanted, state.now.actual) == (believed.values, carried.values)
             assert state.following or (believed.values, carried.values) == before
             assert state.differs is (believed.values != carried.values)
+        state.reported({})
         if committed:
             state.commit()
         else:

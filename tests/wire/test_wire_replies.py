@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import model_server as server
@@ -67,7 +68,9 @@ class Watcher:
         self.skipped += 1
 
 
-def note_sent(stream: ReplyStream, frame: bytes, *, swallow: bool = False, watcher: Watcher | None = None) -> None:
+def note_sent(
+    stream: ReplyStream, frame: bytes, *, swallow: bool = False, watcher: Watcher | None = None
+) -> None:
     """Tell the stream that a message was sent."""
     code = chr(frame[0])
     if code in "cf":
@@ -83,12 +86,14 @@ def note_sent(stream: ReplyStream, frame: bytes, *, swallow: bool = False, watch
 def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
     """The stream, cut there."""
     at = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(at, at[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(at)]
 
 
 # -- what clients do: each unit is what a driver would send without waiting -----------------------------------------
 
-TEXTS = st.sampled_from(["select a", "select b", "fail", "insert x", "begin", "commit", "rollback", "", "syntax"])
+TEXTS = st.sampled_from(
+    ["select a", "select b", "fail", "insert x", "begin", "commit", "rollback", "", "syntax"]
+)
 NAMES = st.sampled_from(["", "s"])
 EXTENDED = st.one_of(
     st.builds(server.parse, TEXTS, NAMES),
@@ -120,11 +125,15 @@ def extended_copies(draw: st.DrawFn) -> list[bytes]:
 
 QUERIES = st.lists(TEXTS, min_size=1, max_size=3).map(lambda texts: [server.query("; ".join(texts))])
 BATCHES = st.lists(EXTENDED, max_size=6).map(lambda batch: [*batch, server.SYNC])
-STRAY = st.sampled_from([server.COPY_DONE, server.copy_data("late"), server.FLUSH, FUNCTION]).map(lambda one: [one])
-CONVERSATIONS = st.lists(st.one_of(QUERIES, BATCHES, simple_copies(), extended_copies(), STRAY), max_size=6).map(
-    lambda units: [frame for unit in units for frame in unit]
+STRAY = st.sampled_from([server.COPY_DONE, server.copy_data("late"), server.FLUSH, FUNCTION]).map(
+    lambda one: [one]
 )
-INTERRUPTIONS = st.lists(st.tuples(st.integers(0, 60), st.sampled_from([PARAMETER, NOTIFICATION, NOTICE])), max_size=3)
+CONVERSATIONS = st.lists(
+    st.one_of(QUERIES, BATCHES, simple_copies(), extended_copies(), STRAY), max_size=6
+).map(lambda units: [frame for unit in units for frame in unit])
+INTERRUPTIONS = st.lists(
+    st.tuples(st.integers(0, 60), st.sampled_from([PARAMETER, NOTIFICATION, NOTICE])), max_size=3
+)
 
 
 def interrupted(frames: list[bytes], interruptions: list[tuple[int, bytes]]) -> list[bytes]:
@@ -154,7 +163,10 @@ def test_any_split_gives_the_same_bytes_and_the_same_end(
 
 
 @given(CONVERSATIONS, st.lists(st.integers(1, 4), min_size=1, max_size=8))
-@example([server.parse("copy"), server.bind(), server.execute(), server.SYNC, server.COPY_DONE, server.SYNC], [3, 1])
+@example(
+    [server.parse("copy"), server.bind(), server.execute(), server.SYNC, server.COPY_DONE, server.SYNC],
+    [3, 1],
+)
 def test_nothing_is_owed_exactly_when_the_server_owes_nothing(sent: list[bytes], steps: list[int]) -> None:
     """Rules 2 and 17: with any delay between client and server, the queue is empty when all is answered."""
     model, stream = ModelServer(), ReplyStream(Recorder())
@@ -400,7 +412,9 @@ def test_huge_rows_stream_with_bounded_memory(code: str, swallow: bool) -> None:
     tracemalloc.stop()
     assert passed == (0 if swallow else 5 + size)
     assert peak < 4 << 20
-    assert stream.feed(server.complete("SELECT 1") + ready()) == (b"" if swallow else server.complete("SELECT 1") + ready())
+    assert stream.feed(server.complete("SELECT 1") + ready()) == (
+        b"" if swallow else server.complete("SELECT 1") + ready()
+    )
     assert stream.idle
 
 
@@ -426,7 +440,11 @@ def test_the_owner_is_told_what_an_error_answers() -> None:
     assert owner.errors == [replies.QUERY, 0]
 
 
-@given(st.sampled_from([b"", server.complete("SELECT 1"), server.row("x")]), st.integers(0, 255), st.integers(0, 2**32 - 1))
+@given(
+    st.sampled_from([b"", server.complete("SELECT 1"), server.row("x")]),
+    st.integers(0, 255),
+    st.integers(0, 2**32 - 1),
+)
 def test_bytes_that_are_no_message_are_refused(before: bytes, code: int, length: int) -> None:
     """Rule 5: an unknown type or a length below 4 ends the connection; known ones are accepted."""
     known = code in b"RK23CWcdGHDIEVvnNAtS1sZT"

@@ -1,0 +1,1 @@
+"""What every feature builds on: servers as data, and the ports that features implement."""

@@ -134,13 +134,17 @@ class Pool:
             return
         connection.unpause()
         replies = connection.side.replies
-        known = not (replies.owes_client or replies.uncertain or connection.said_fatal or connection.side.spoilt)
+        known = not (
+            replies.owes_client or replies.uncertain or connection.said_fatal or connection.side.spoilt
+        )
         if self.reset_query is None or not known or connection.side.placeholders or connection.congested:
             self.discard(connection, "used" if known else "left in the middle")
             return
         self.planner.move(connection, SlotStatus.BUSY)
         self.counters.resets += 1
-        holder = ResetHolder(connection, self.reset_query, self._on_reset, trio.current_time() + RESET_TIME_LIMIT)
+        holder = ResetHolder(
+            connection, self.reset_query, self._on_reset, trio.current_time() + RESET_TIME_LIMIT
+        )
         connection.holder = holder
         holder.start()
         self._alarm.set()
@@ -208,7 +212,9 @@ class Pool:
         """See `pool.connection.ConnectionOwner`. One that was idle is replaced when it is wanted."""
         if connection.status is not SlotStatus.CLOSED:
             self.planner.move(connection, SlotStatus.CLOSED)
-            _log.info("server connection lost", pool=self.name, pid=connection.pid, error=error and str(error))
+            _log.info(
+                "server connection lost", pool=self.name, pid=connection.pid, error=error and str(error)
+            )
             self._note_closed(connection, "lost")
 
     def close_idle(self, reason: str) -> None:
@@ -279,7 +285,9 @@ class Pool:
                     self.planner.withdraw(ticket)
                     ticket.refused(error)
             return
-        _log.warning("cannot connect to server", pool=self.name, backend=self.backend.name, error=self.last_error)
+        _log.warning(
+            "cannot connect to server", pool=self.name, backend=self.backend.name, error=self.last_error
+        )
         self._retry_delay = min(max(self._retry_delay * 2, _RETRY_FIRST), _RETRY_MOST)
         self._retry_at = trio.current_time() + self._retry_delay
         self._alarm.set()

@@ -179,7 +179,9 @@ class Pools:
 
         return reconsider
 
-    def _connector(self, destination: Destination) -> Callable[[Mapping[str, str]], Awaitable[ServerGreeting]]:
+    def _connector(
+        self, destination: Destination
+    ) -> Callable[[Mapping[str, str]], Awaitable[ServerGreeting]]:
         backend, key = destination.backend, destination.key
         address = ServerAddress(backend.host, backend.port)
 

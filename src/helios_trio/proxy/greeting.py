@@ -69,7 +69,9 @@ class Greetings:
 
 
 def _key(variant: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset((name, value) for name, value in variant.items() if name != _OWN or not _kept_as_is(value))
+    return frozenset(
+        (name, value) for name, value in variant.items() if name != _OWN or not _kept_as_is(value)
+    )
 
 
 def _kept_as_is(name: str) -> bool:

@@ -130,7 +130,9 @@ class ListenerHub:
         self._connection = None
         sessions = {session for sessions in self._subscribers.values() for session in sessions}
         self._subscribers.clear()
-        _log.warning("listener connection lost", backend=self._destination.backend.name, sessions=len(sessions))
+        _log.warning(
+            "listener connection lost", backend=self._destination.backend.name, sessions=len(sessions)
+        )
         for answer in self._answers:
             answer.fail("the listener connection is lost")
         self._answers.clear()

@@ -24,7 +24,9 @@ class Login:
 
     async def __call__(self, stream: FrameStream, startup: StartupMessage) -> Authenticated:
         """Take the client through the method its rules ask for; errors as `proxy.authentication.authenticate`."""
-        return await authenticate(stream, identity_of(stream, startup), self.rules, self.secrets, self.settings)
+        return await authenticate(
+            stream, identity_of(stream, startup), self.rules, self.secrets, self.settings
+        )
 
 
 def identity_of(stream: FrameStream, startup: StartupMessage) -> ClientIdentity:

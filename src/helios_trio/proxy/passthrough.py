@@ -22,7 +22,9 @@ from helios_trio.wire.layout import to_text
 _CHUNK = 64 * 1024
 
 
-async def pass_through(admitted: Admitted, destination: Destination, credentials: Credentials, pools: Pools) -> None:
+async def pass_through(
+    admitted: Admitted, destination: Destination, credentials: Credentials, pools: Pools
+) -> None:
     """Connect with the client's own start-up packet and copy bytes until either side ends."""
     parameters = {to_text(name): to_text(value) for name, value in admitted.startup.parameters}
     parameters["user"] = destination.user

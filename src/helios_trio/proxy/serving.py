@@ -179,7 +179,9 @@ class Proxy:
         if (options := startup.text("options")) is not None:
             variant["options"] = options
         if self.limits.application_name_suffix:
-            variant["application_name"] = variant.get("application_name", "") + self.limits.application_name_suffix
+            variant["application_name"] = (
+                variant.get("application_name", "") + self.limits.application_name_suffix
+            )
         return VirtualSession(
             id=next(self._ids),
             user=startup.user,
@@ -194,7 +196,9 @@ class Proxy:
             self._labels.clear()
         return self._labels.setdefault(frozenset(label.items()), label)
 
-    async def _run_session(self, admitted: Admitted, opening: _Opening, destination: Destination, pool: Pool) -> None:
+    async def _run_session(
+        self, admitted: Admitted, opening: _Opening, destination: Destination, pool: Pool
+    ) -> None:
         virtual = self._virtual(admitted)
         settings = destination.settings
         policy = SessionPolicy(settings.mode, settings.queue_timeout, settings.max_prepared_statements)
@@ -253,7 +257,9 @@ class Proxy:
         greeting = await self.pools.connect_alone(to, admitted.authenticated.credentials, parameters)
         greeting.transport.close()
 
-    def _virtual_pid(self, virtual: VirtualSession, connection: BackendConnection | None, to: Destination) -> int:
+    def _virtual_pid(
+        self, virtual: VirtualSession, connection: BackendConnection | None, to: Destination
+    ) -> int:
         """In session mode the server's own, until the session moves; else one that no system gives a process."""
         if connection is not None and not to.shared:
             return connection.pid

@@ -73,24 +73,24 @@ class Session(Pipe):
     """One client, from the end of its authentication to its goodbye."""
 
     __slots__ = (
+        "_cancel",
         "_connection",
         "_ended",
         "_error",
-        "_cancel",
         "_half_closed",
         "_hub",
         "_learning",
         "_notifications",
         "_probing",
-        "_start_notices",
         "_settled",
+        "_start_notices",
         "_ticket",
         "active_since",
         "crash",
         "ending",
         "ends_when_idle",
-        "policy",
         "nursery",
+        "policy",
         "pool",
         "requests",
         "secret",
@@ -462,7 +462,12 @@ class Session(Pipe):
         status = connection.side.replies.status
         if status == Status.IDLE:
             counters.transactions += 1
-            if self.shared and not self.virtual.in_batch and not self.requests.holding and self.requests.at_boundary:
+            if (
+                self.shared
+                and not self.virtual.in_batch
+                and not self.requests.holding
+                and self.requests.at_boundary
+            ):
                 if self.virtual.probe_wanted:
                     self._probe(connection)
                 elif self.virtual.pinned:
@@ -476,7 +481,9 @@ class Session(Pipe):
         elif self.policy.mode is PoolMode.STATEMENT:
             self.end(
                 Ending.PROTOCOL,
-                ProtocolViolation("transaction blocks not allowed in statement pooling mode", sqlstate="0A000"),
+                ProtocolViolation(
+                    "transaction blocks not allowed in statement pooling mode", sqlstate="0A000"
+                ),
             )
         if self.requests.need is Need.CONFIRMATION and connection is self._connection:
             self._resume()
@@ -543,7 +550,10 @@ class Session(Pipe):
         """See `proxy.hub.Subscriber`: kept while a transaction is open, as PostgreSQL does."""
         self._notifications.append((channel, frame))
         if len(self._notifications) > NOTIFICATIONS_KEPT:
-            self.end(Ending.REFUSED, HeliosError("too many notifications are waiting", sqlstate="53200", severity="FATAL"))
+            self.end(
+                Ending.REFUSED,
+                HeliosError("too many notifications are waiting", sqlstate="53200", severity="FATAL"),
+            )
             return
         if not self.congested and (self._connection is None or self._connection.side.replies.idle):
             self._deliver_notifications()
@@ -586,7 +596,9 @@ class Session(Pipe):
         else:
             self.end(
                 Ending.SERVER_LOST,
-                BackendLost("server closed the connection unexpectedly", detail=str(error) if error else None),
+                BackendLost(
+                    "server closed the connection unexpectedly", detail=str(error) if error else None
+                ),
             )
 
     def on_server_drained(self) -> None:

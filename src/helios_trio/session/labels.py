@@ -17,13 +17,46 @@ from helios_trio.sql.quote import LIST_QUOTE_PARAMETERS, quote_literal, set_stat
 #: parameters of extensions) are confirmed before the client's own request is sent: it must never run with the
 #: wrong role or tenant.
 NEVER_REFUSED = frozenset(
-    """application_name bytea_output client_encoding client_min_messages constraint_exclusion cursor_tuple_fraction
-    datestyle deadlock_timeout default_transaction_deferrable default_transaction_isolation
-    default_transaction_read_only enable_seqscan enable_indexscan enable_hashjoin enable_mergejoin enable_nestloop
-    extra_float_digits from_collapse_limit idle_in_transaction_session_timeout idle_session_timeout intervalstyle
-    jit join_collapse_limit lc_monetary lc_numeric lc_time lock_timeout maintenance_work_mem plan_cache_mode
-    random_page_cost search_path standard_conforming_strings statement_timeout synchronous_commit timezone
-    transaction_timeout work_mem xmloption""".split()
+    [
+        "application_name",
+        "bytea_output",
+        "client_encoding",
+        "client_min_messages",
+        "constraint_exclusion",
+        "cursor_tuple_fraction",
+        "datestyle",
+        "deadlock_timeout",
+        "default_transaction_deferrable",
+        "default_transaction_isolation",
+        "default_transaction_read_only",
+        "enable_seqscan",
+        "enable_indexscan",
+        "enable_hashjoin",
+        "enable_mergejoin",
+        "enable_nestloop",
+        "extra_float_digits",
+        "from_collapse_limit",
+        "idle_in_transaction_session_timeout",
+        "idle_session_timeout",
+        "intervalstyle",
+        "jit",
+        "join_collapse_limit",
+        "lc_monetary",
+        "lc_numeric",
+        "lc_time",
+        "lock_timeout",
+        "maintenance_work_mem",
+        "plan_cache_mode",
+        "random_page_cost",
+        "search_path",
+        "standard_conforming_strings",
+        "statement_timeout",
+        "synchronous_commit",
+        "timezone",
+        "transaction_timeout",
+        "work_mem",
+        "xmloption",
+    ]
 )
 
 #: Everything that invisible code may have left behind, except prepared statements, which have names of our own
@@ -71,7 +104,9 @@ def plan(
         statements += [set_statement(name, ""), set_statement(name, None)]
     if not statements:
         return None
-    confirm = identity or cleanse or bool(emptied) or any(name not in NEVER_REFUSED for name in (*changed, *gone))
+    confirm = (
+        identity or cleanse or bool(emptied) or any(name not in NEVER_REFUSED for name in (*changed, *gone))
+    )
     return LabelPlan(";".join(statements), confirm)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from struct import pack
 from typing import Final
 
@@ -141,7 +142,9 @@ def ensure(
     return lead + frame(Frontend.PARSE, body)
 
 
-def _ensure_unnamed(statement: PreparedStatement | None, session: VirtualSession, server: ServerSide) -> bytes:
+def _ensure_unnamed(
+    statement: PreparedStatement | None, session: VirtualSession, server: ServerSide
+) -> bytes:
     """Another session's unnamed statement may stand on the connection: it must never be run for this one."""
     if statement is not None and not statement.kept:
         statement = None
@@ -188,10 +191,8 @@ def refuse_changed(server: ServerSide) -> bytes:
 
 def _make_room(server: ServerSide, limit: int) -> bytes:
     """Close what was not used for longest, so that the connection keeps at most `limit` statements."""
-    closed = b""
-    while server.prepared and len(server.prepared) >= limit:
-        closed += _close_on_server(next(iter(server.prepared)), server)
-    return closed
+    surplus = max(0, len(server.prepared) - limit + 1)
+    return b"".join(_close_on_server(name, server) for name in list(islice(server.prepared, surplus)))
 
 
 def _close_on_server(name: bytes, server: ServerSide) -> bytes:
@@ -226,7 +227,9 @@ def refused_prepare(facts: Facts, session: VirtualSession) -> bytes | None:
     return already_exists(name.encode())
 
 
-_NAMED_STATEMENT = re.compile(rb"(?is)\A(\s*(?:execute|deallocate(?:\s+prepare)?)\s+)(\"(?:[^\"]|\"\")+\"|[^\s(;]+)")
+_NAMED_STATEMENT = re.compile(
+    rb"(?is)\A(\s*(?:execute|deallocate(?:\s+prepare)?)\s+)(\"(?:[^\"]|\"\")+\"|[^\s(;]+)"
+)
 
 
 def rename_in_text(facts: Facts, text: bytes, session: VirtualSession, server: ServerSide) -> bytes | None:

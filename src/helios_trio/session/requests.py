@@ -242,7 +242,11 @@ class RequestStream:
         state = session.state
         cleanse = self._cleanse
         emptied = self._emptied()
-        if not (state.differs or cleanse or emptied) or session.in_batch or server.replies.status == Status.FAILED:
+        if (
+            not (state.differs or cleanse or emptied)
+            or session.in_batch
+            or server.replies.status == Status.FAILED
+        ):
             return None
         if not server.replies.quiet:  # replies that are owed may still change the settings
             self.need = Need.CONFIRMATION
@@ -352,7 +356,9 @@ class RequestStream:
     def _forget_sequences(self, facts: Facts, lead: bytes | None) -> bytes | None:
         """currval() and lastval() must not tell what another session drew (rule 14)."""
         server = self._attached
-        asked = self.shared and self._strange_sequences and any(each.sequence_state for each in facts.statements)
+        asked = (
+            self.shared and self._strange_sequences and any(each.sequence_state for each in facts.statements)
+        )
         if not asked or not server.replies.idle or self.session.in_batch:
             return lead
         self._strange_sequences = False
@@ -406,17 +412,15 @@ class RequestStream:
     def _push_parse(self, statement: PreparedStatement, first: bool) -> None:
         """A Parse that goes as it is. In the middle of a batch it may be skipped: then nothing has changed."""
         session, server = self.session, self._attached
-        if statement.name:
+        before, on_server = session.statements.get(statement.name), server.unnamed
+        session.statements[statement.name] = statement
+        if not statement.name:
+            server.unnamed = statement
+        if statement.name or first or not self.shared:
             server.replies.push(replies.PARSE)
         else:
-            if first or not self.shared:
-                server.replies.push(replies.PARSE)
-            else:
-                before = session.statements.get(b"")
-                watcher = preparing.UnnamedWatcher(before, server.unnamed, session, server)
-                server.replies.watch(replies.PARSE, watcher)
-            server.unnamed = statement
-        session.statements[statement.name] = statement
+            watcher = preparing.UnnamedWatcher(before, on_server, session, server)
+            server.replies.watch(replies.PARSE, watcher)
 
     def _bind(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
@@ -446,7 +450,9 @@ class RequestStream:
                     return (lead or b"") + needed + check
                 return (lead or b"") + needed + preparing.refuse_changed(server)
             if statement is not None and name and statement.kept:
-                frame = needed + preparing.bind_renamed(data, at, following, portal, statement.server_name, rest)
+                frame = needed + preparing.bind_renamed(
+                    data, at, following, portal, statement.server_name, rest
+                )
             elif needed:
                 frame = needed + data[at:following]
         server.replies.push(replies.BIND)
@@ -616,7 +622,9 @@ _NEEDS_NO_SERVER: Final = (
 
 def _resets(statement: StatementFacts) -> bool:
     """Whether a setting goes back to its value at the start of the session."""
-    return statement.discards is DiscardTarget.ALL or any(change.value is None for change in statement.settings)
+    return statement.discards is DiscardTarget.ALL or any(
+        change.value is None for change in statement.settings
+    )
 
 
 def _cut(out: list[bytes] | None, data: bytes, start: int, at: int) -> list[bytes]:

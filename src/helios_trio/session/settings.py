@@ -96,7 +96,9 @@ class TransactionalState:
         else:
             wanted[change.name] = actual[change.name] = change.value
             self._touched.add(change.name)
-        if change.name == "session_authorization":  # implies RESET ROLE (PostgreSQL docs, SET SESSION AUTHORIZATION)
+        if (
+            change.name == "session_authorization"
+        ):  # implies RESET ROLE (PostgreSQL docs, SET SESSION AUTHORIZATION)
             wanted.pop("role", None)
             actual.pop("role", None)
         self._move(wanted, actual)
@@ -129,7 +131,9 @@ class TransactionalState:
         spelled = {name: parameters[name] for name in names if name in current}
         self._move({**current, **spelled}, {**self.now.actual, **spelled})
 
-    def _after_reset_all(self, wanted: dict[str, str], actual: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    def _after_reset_all(
+        self, wanted: dict[str, str], actual: dict[str, str]
+    ) -> tuple[dict[str, str], dict[str, str]]:
         kept = {name: wanted[name] for name in IDENTITY_SETTINGS if name in wanted}
         return {**self.startup, **kept}, {**self.base, **kept}
 

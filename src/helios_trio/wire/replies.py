@@ -116,8 +116,8 @@ class ReplyStream:
         "_pieces_size",
         "_ready_due",
         "_skipping",
-        "_watchers",
         "_wanted",
+        "_watchers",
         "copy_in",
         "listener",
         "ready",
@@ -288,7 +288,9 @@ class ReplyStream:
             return True
         return bool(head & WATCH) and (bool(head & SWALLOW) or not _is_row(code))
 
-    def _attend(self, code: int, traits: int, data: bytes, at: int, following: int, head: int) -> bytes | None:
+    def _attend(
+        self, code: int, traits: int, data: bytes, at: int, following: int, head: int
+    ) -> bytes | None:
         """A message that is looked at or swallowed; returns what is forwarded in its place, None for itself."""
         if traits & _ASYNC:
             return self.listener.on_async(code, data[at:following])

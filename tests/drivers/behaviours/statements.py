@@ -72,7 +72,9 @@ def pipeline_with_error(stage: Stage) -> Any:
     return stage.failure(lambda: session.pipeline(statements)), session.query("select 'after'")
 
 
-_PREPARED_AFRESH = "a connection that lacks the statement prepares it afresh, with its new columns, and succeeds"
+_PREPARED_AFRESH = (
+    "a connection that lacks the statement prepares it afresh, with its new columns, and succeeds"
+)
 
 
 @behaviour(not_in={"transaction": _PREPARED_AFRESH, "statement": _PREPARED_AFRESH})
