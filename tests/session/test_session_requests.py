@@ -402,7 +402,7 @@ def test_waiting_for_confirmation_loses_nothing(sent: list[bytes], cuts: list[in
     assert b"SET ROLE 'alice'" in lead
     assert client.answer(lead) == b""
     assert client.labels == [None]
-    reference = Client()
+    reference = Client(wanted={"role": "alice"}, available=[server_side(label={"role": "alice"})])
     reference.feed(data)
     client.resume()
     before = len(lead) - len(seen(lead)[-1])

@@ -117,7 +117,7 @@ class Planner(Generic[S]):
     #: variant -> how many to keep ready, when used connections are not reused
     spare: dict[frozenset[tuple[str, str]], int] = field(factory=dict)
     variants: dict[frozenset[tuple[str, str]], Variant] = field(factory=dict)
-    _idle: list[S] = field(factory=list)
+    _idle: dict[S, None] = field(factory=dict)
 
     # -- counting ----------------------------------------------------------------------------------------------
 
@@ -148,6 +148,14 @@ class Planner(Generic[S]):
             self.move(slot, SlotStatus.ACTIVE)
         return slot
 
+    def take_again_nowait(self, slot: S) -> bool:
+        """Take a certain idle connection, unless somebody has been waiting."""
+        if self.waiting or slot.status is not SlotStatus.IDLE:
+            return False
+        del self._idle[slot]
+        slot.status = SlotStatus.ACTIVE
+        return True
+
     def wait(self, ticket: Ticket[S]) -> None:
         """Queue a session. Raises TooManyConnections when the queue is full (rule 37)."""
         if len(self.waiting) >= self.limits.queue_max:
@@ -167,7 +175,12 @@ class Planner(Generic[S]):
 
     def give_back(self, slot: S, now: float, *, reusable: bool = True) -> Ticket[S] | None:
         """A connection is free: returns who gets it, None when nobody does; look at its status (IDLE or CLOSED)."""
-        if not reusable or now - slot.opened_at >= self.limits.max_lifetime or self._over_limit:
+        limits = self.limits
+        if (
+            not reusable
+            or now - slot.opened_at >= limits.max_lifetime
+            or len(self.slots) > limits.max_connections  # the limit was lowered
+        ):
             self.move(slot, SlotStatus.CLOSED)
             return None
         slot.idle_since = now
@@ -205,7 +218,7 @@ class Planner(Generic[S]):
             return None
         if next(iter(self._demand()), None) is None:
             return None
-        return self._idle[0]
+        return next(iter(self._idle))
 
     def expired(self, now: float) -> list[S]:
         """Idle connections past their time; the minimum is kept, except by those past their lifetime."""
@@ -240,23 +253,18 @@ class Planner(Generic[S]):
     def move(self, slot: S, status: SlotStatus) -> None:
         """THE way a connection changes its status: it is in exactly one list."""
         if slot.status is SlotStatus.IDLE:
-            self._idle.remove(slot)
+            del self._idle[slot]
         slot.status = status
         if status is SlotStatus.IDLE:
-            self._idle.append(slot)
+            self._idle[slot] = None
         elif status is SlotStatus.CLOSED:
             self.slots.discard(slot)
 
     # -- decisions ---------------------------------------------------------------------------------------------
 
-    @property
-    def _over_limit(self) -> bool:
-        """The limit was lowered while connections were out."""
-        return self.total > self.limits.max_connections
-
     def _choose(self, claim: Claim) -> S | None:
         """The last used connection is warmest; one that carries the session's settings already is better still."""
-        last = self._idle[-1]
+        last = next(reversed(self._idle))
         if last.label is claim.label and self._fits(last, claim):
             return last
         some: S | None = None

@@ -119,12 +119,14 @@ class Pool:
         connection.holder = None
         if connection.status is SlotStatus.CLOSED:
             return
-        connection.unpause()
+        if connection.paused:
+            connection.unpause()
         if connection.cancels:  # rule 4: not before the server has closed the cancel connection
             self.planner.move(connection, SlotStatus.BUSY)
             return
         side = connection.side
-        reusable = side.replies.idle and not (side.replies.uncertain or side.spoilt or connection.said_fatal)
+        replies = side.replies
+        reusable = replies.idle and not (replies.uncertain or side.spoilt or connection.said_fatal)
         self._hand_on(connection, reusable)
 
     def give_back_used(self, connection: BackendConnection) -> None:

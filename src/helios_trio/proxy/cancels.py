@@ -70,7 +70,10 @@ class CancelRegistry:
             await self.cancel_lease(*leased)
 
     async def cancel_lease(self, pool: Pool, connection: BackendConnection) -> None:
-        """Stop what the server does on a connection. While it is under way the connection stays with the session or is kept out of circulation."""
+        """Stop what the server does on a connection.
+
+        While that is under way the connection stays with the session or is kept out of circulation.
+        """
         connection.cancels += 1
         clean = False
         try:

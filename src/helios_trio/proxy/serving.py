@@ -58,7 +58,7 @@ class ProxyLimits:
     max_unauthenticated: int = 500
     login_timeout: float = 60.0
     application_name_suffix: str = ""
-    keepalive: Keepalive = Keepalive()
+    keepalive: Keepalive = field(factory=Keepalive)
     #: number of this process, part of every secret, so that a cancel request can find its process
     process: int = 0
 
@@ -275,12 +275,12 @@ class Proxy:
 
     # -- all clients -------------------------------------------------------------------------------------------
 
-    async def drain(self, timeout: float) -> None:
-        """Accept nobody any more and let transactions end, for `timeout` seconds at most."""
+    async def drain(self, seconds: float) -> None:
+        """Accept nobody any more and let transactions end, for so many `seconds` at most."""
         self.draining = True
         for session in list(self.sessions.values()):
             session.drain()
-        with trio.move_on_after(timeout):
+        with trio.move_on_after(seconds):
             await self.wait_empty()
 
     async def wait_empty(self) -> None:
@@ -310,8 +310,8 @@ def shared_pid(session: int) -> int:
     return (session & 0x3FFFFFFF) | 0x40000000
 
 
-async def acquire(pool: Pool, virtual: VirtualSession, timeout: float) -> BackendConnection:
-    """A connection for this session; waits up to `timeout` seconds. Raises BackendUnavailable and the like."""
+async def acquire(pool: Pool, virtual: VirtualSession, seconds: float) -> BackendConnection:
+    """A connection for this session; waits up to so many `seconds`. Raises BackendUnavailable and the like."""
     found = pool.take_nowait(virtual)
     if found is not None:
         return found
@@ -322,7 +322,7 @@ async def acquire(pool: Pool, virtual: VirtualSession, timeout: float) -> Backen
         results.append(result)
         arrived.set()
 
-    ticket = Ticket[BackendConnection](virtual, trio.current_time() + timeout, settle, settle)
+    ticket = Ticket[BackendConnection](virtual, trio.current_time() + seconds, settle, settle)
     pool.wait(ticket)
     try:
         await arrived.wait()

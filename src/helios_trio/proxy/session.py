@@ -79,6 +79,7 @@ class Session(Pipe):
         "_error",
         "_half_closed",
         "_hub",
+        "_last",
         "_learning",
         "_notifications",
         "_probing",
@@ -137,6 +138,7 @@ class Session(Pipe):
         #: when the last thing happened, on Trio's clock (seconds)
         self.active_since = readiness.now
         self._connection: BackendConnection | None = None
+        self._last: BackendConnection | None = None
         self._ticket: Ticket[BackendConnection] | None = None
         self._probing = False
         self._learning = False
@@ -393,9 +395,18 @@ class Session(Pipe):
             self.requests.attach(connection.side)
 
     def _lease_nowait(self) -> ServerSide | None:
-        connection = self.pool.take_nowait(self.virtual)
-        if connection is None:
-            return None
+        """An idle connection; the one used last, if nobody had it since, carries all that is needed."""
+        connection = self._last
+        if (
+            connection is None
+            or connection.side.last_session != self.virtual.id
+            or self.virtual.exact
+            or not self.pool.planner.take_again_nowait(connection)
+        ):
+            connection = self.pool.take_nowait(self.virtual)
+            if connection is None:
+                return None
+            self._last = connection
         connection.holder = self
         self._connection = connection
         return connection.side
@@ -453,31 +464,20 @@ class Session(Pipe):
         counters = self.pool.counters
         counters.queries += 1
         self.active_since = self.readiness.now
-        connection = self._connection
+        connection, requests = self._connection, self.requests
         if self._learning:
             self._settled.set()
             return
-        if connection is None or self.ending is not None or self.requests.said_goodbye:
+        if connection is None or self.ending is not None or requests.said_goodbye:
             return
-        status = connection.side.replies.status
-        if status == Status.IDLE:
+        if connection.side.replies.status == Status.IDLE:
             counters.transactions += 1
-            if (
-                self.shared
-                and not self.virtual.in_batch
-                and not self.requests.holding
-                and self.requests.at_boundary
-            ):
-                if self.virtual.probe_wanted:
-                    self._probe(connection)
-                elif self.virtual.pinned:
-                    self.requests.keep_sequences()
-                elif not connection.congested:
-                    self._release()
-            if self.ends_when_idle and self.idle:
-                self.end(Ending.SHUT_DOWN, _shutting_down())
+            if self.shared and not requests.holding and requests.at_boundary:
+                self._after_transaction(connection)
             if self._notifications:
                 self._deliver_notifications()
+            if self.ends_when_idle and self.idle:
+                self.end(Ending.SHUT_DOWN, _shutting_down())
         elif self.policy.mode is PoolMode.STATEMENT:
             self.end(
                 Ending.PROTOCOL,
@@ -485,8 +485,18 @@ class Session(Pipe):
                     "transaction blocks not allowed in statement pooling mode", sqlstate="0A000"
                 ),
             )
-        if self.requests.need is Need.CONFIRMATION and connection is self._connection:
+        if requests.need is Need.CONFIRMATION and connection is self._connection:
             self._resume()
+
+    def _after_transaction(self, connection: BackendConnection) -> None:
+        """Give the connection back, unless something keeps the session on it, or may do so."""
+        virtual = self.virtual
+        if virtual.probe_wanted:
+            self._probe(connection)
+        elif virtual.pins or virtual.bound:
+            self.requests.keep_sequences()
+        elif not connection.congested:
+            self._release()
 
     def _probe(self, connection: BackendConnection) -> None:
         """Something ran that may keep the session on this connection: ask the server what is there."""

@@ -17,7 +17,7 @@ from helios_trio.sql.quote import LIST_QUOTE_PARAMETERS, quote_literal, set_stat
 #: parameters of extensions) are confirmed before the client's own request is sent: it must never run with the
 #: wrong role or tenant.
 NEVER_REFUSED = frozenset(
-    [
+    (
         "application_name",
         "bytea_output",
         "client_encoding",
@@ -56,7 +56,7 @@ NEVER_REFUSED = frozenset(
         "transaction_timeout",
         "work_mem",
         "xmloption",
-    ]
+    )
 )
 
 #: Everything that invisible code may have left behind, except prepared statements, which have names of our own

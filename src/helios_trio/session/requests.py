@@ -99,6 +99,8 @@ class RequestStream:
         self._wanted = 0
         self._cleanse = False
         self._strange_sequences = False
+        #: the connection is known to carry what the client believes
+        self._settled = False
         self._handlers = _HANDLERS
 
     @property
@@ -128,11 +130,20 @@ class RequestStream:
     def attach(self, server: ServerSide) -> None:
         """A server connection has been granted to the session."""
         self.server = server
-        self._cleanse = server.tainted and server.last_session != self.session.id
-        self._strange_sequences = server.last_session != self.session.id
-        server.last_session = self.session.id
+        session = self.session
+        strange = server.last_session != session.id
+        server.last_session = session.id
+        self._strange_sequences = strange
+        self._cleanse = strange and server.tainted
         if self.shared:
-            self.session.state.adopt(server.base, server.label)
+            state, label = session.state, server.label
+            if (
+                label is not state.now.wanted
+                or label is not state.now.actual
+                or server.base is not state.base
+            ):
+                state.adopt(server.base, label)
+            self._settled = not (self._cleanse or state.differs or session.placeholders)
 
     def detach(self) -> None:
         """The server connection is given back; it remembers what it carries."""
@@ -286,7 +297,7 @@ class RequestStream:
         facts = self._facts_of(data[at + 5 : following - 1]) if whole else UNPARSED
         lead: bytes | None = None
         if self.shared:
-            lead = self.settle()
+            lead = None if self._settled else self.settle()
             if self.need is not Need.NOTHING:
                 return lead
             server.unnamed = None
@@ -317,6 +328,7 @@ class RequestStream:
             if renamed is not None:
                 frame, server.unnamed = renamed, None
         self._mind(facts)
+        self._settled = False
         if preparing.only_transaction_control(facts) and not session.following:
             server.replies.push(replies.QUERY)
         else:
@@ -384,7 +396,7 @@ class RequestStream:
         session, server = self.session, self._attached
         lead = None
         if self.shared and not session.in_batch:
-            lead = self.settle()
+            lead = None if self._settled else self.settle()
             if self.need is not Need.NOTHING:
                 return lead
         statement = preparing.read_parse(data, at, following, self._facts_of)
@@ -426,7 +438,7 @@ class RequestStream:
         session, server = self.session, self._attached
         lead: bytes | None = None
         if self.shared and not session.in_batch:
-            lead = self.settle()
+            lead = None if self._settled else self.settle()
             if self.need is not Need.NOTHING:
                 return lead
         session.in_batch = True
@@ -471,7 +483,7 @@ class RequestStream:
         session, server = self.session, self._attached
         lead: bytes | None = None
         if self.shared and not session.in_batch:
-            lead = self.settle()
+            lead = None if self._settled else self.settle()
             if self.need is not Need.NOTHING:
                 return lead
         session.in_batch = True
@@ -532,6 +544,7 @@ class RequestStream:
             server.replies.push(replies.EXECUTE)
             return None
         self._mind(facts)
+        self._settled = False
         session.following = True
         session.outstanding += 1
         watcher = ExecuteWatcher(facts.statements, facts.parsed, session, server)
@@ -550,7 +563,7 @@ class RequestStream:
     def _function_call(self, data: bytes, at: int, following: int) -> bytes | None:
         lead: bytes | None = None
         if self.shared:
-            lead = self.settle()
+            lead = None if self._settled else self.settle()
             if self.need is not Need.NOTHING:
                 return lead
         self._attached.tainted = True

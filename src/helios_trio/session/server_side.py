@@ -1,4 +1,4 @@
-"""What one server connection carries, as far as sessions must know it. No sockets: `pool.connection` wraps one of these.
+"""What one server connection carries, as far as sessions must know it. `pool.connection` has one of these each.
 
 Used by: session.requests (which statements are prepared there, which settings it has), pool (whether it may be
 handed on).
