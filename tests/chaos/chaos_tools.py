@@ -21,7 +21,7 @@ import psycopg
 from helios_trio.testing.running import ProxyProcess, running_proxy
 
 #: Seconds after which what was awaited counts as never happening.
-PATIENCE: Final = 20.0
+PATIENCE: Final = 6.0
 _POLL: Final = 0.01
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 

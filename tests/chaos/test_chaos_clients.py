@@ -100,11 +100,13 @@ def narrow(request: pytest.FixtureRequest, address: tuple[str, int]) -> Iterator
 
 @pytest.fixture(autouse=True)
 def table(observer: Observer) -> Iterator[None]:
-    """A table that nobody has written to; dropping it needs that nobody holds it either."""
-    observer.execute("create table vanishing (n int); set lock_timeout = '10s'")
+    """A table that nobody has written to; a test that fails leaves nothing to the next."""
+    observer.execute("create table vanishing (n int)")
     observer.execute("select pg_advisory_lock(4711)")
     yield
     observer.execute("select pg_advisory_unlock_all()")
+    for pid, _, _ in observer.backends():
+        observer.execute(f"select pg_terminate_backend({pid}, 5000)")
     observer.execute("drop table vanishing")
 
 

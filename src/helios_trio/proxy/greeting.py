@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Final
 
 from attrs import define, evolve, field, frozen
@@ -21,9 +22,10 @@ from helios_trio.wire.codes import Status
 _OWN: Final = "application_name"
 #: Length of an identifier, with its terminator, in bytes (PostgreSQL docs, "Identifiers and Key Words").
 _NAMEDATALEN: Final = 64
+_READY: Final = ReadyForQuery(Status.IDLE).encode()
 
 
-@frozen
+@frozen(slots=False)
 class Greeting:
     """What a server said to a connection with given settings."""
 
@@ -31,13 +33,20 @@ class Greeting:
     #: NoticeResponse messages about the start-up settings
     notices: bytes = b""
 
+    @cached_property
+    def head(self) -> bytes:
+        """Notices and ParameterStatus messages, encoded once for all clients that are greeted alike."""
+        statuses = (ParameterStatus(name, value).encode() for name, value in self.parameters.items())
+        return self.notices + b"".join(statuses)
+
+    @cached_property
+    def reported(self) -> dict[str, str]:
+        """The parameters by their names in lower case."""
+        return {name.lower(): value for name, value in self.parameters.items()}
+
     def frames(self, pid: int, secret: bytes) -> bytes:
         """Notices, ParameterStatus of each parameter, BackendKeyData and ReadyForQuery, ready to be sent."""
-        frames = [self.notices]
-        frames += [ParameterStatus(name, value).encode() for name, value in self.parameters.items()]
-        frames.append(BackendKeyData(pid, secret).encode())
-        frames.append(ReadyForQuery(Status.IDLE).encode())
-        return b"".join(frames)
+        return self.head + BackendKeyData(pid, secret).encode() + _READY
 
     def named(self, application_name: str) -> Greeting:
         """The same for a client that only calls itself differently."""
@@ -55,7 +64,7 @@ class Greetings:
         """How a client of this pool with these start-up settings is greeted; None if not known."""
         found = self._known.get((pool, _key(variant)))
         own = variant.get(_OWN)
-        if found is None or own is None or _OWN not in found.parameters or not _kept_as_is(own):
+        if found is None or own is None or not _kept_as_is(own) or found.parameters.get(_OWN, own) == own:
             return found
         return found.named(own)
 

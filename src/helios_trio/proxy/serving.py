@@ -230,7 +230,7 @@ class Proxy:
                 greeting = await session.learn_greeting()
                 if destination.shared:
                     self._greetings.note(pool, virtual.startup, greeting)
-            virtual.reported.update({name.lower(): value for name, value in greeting.parameters.items()})
+            virtual.reported.update(greeting.reported)
             session.requests.note_text_settings()
             reply, opening.reply = opening.reply, b""
             await admitted.stream.send(reply + greeting.frames(session.virtual_pid, session.secret))

@@ -157,6 +157,15 @@ def _ensure_unnamed(
     return frame(Frontend.PARSE, b"\0" + statement.text + b"\0" + statement.types)
 
 
+def stands(statement: PreparedStatement, server: ServerSide) -> bool:
+    """Whether a named statement is prepared on the connection just as its client knows it; the usual case."""
+    name = statement.server_name
+    if not statement.name or name not in server.prepared:
+        return False
+    server.prepared.move_to_end(name)
+    return statement.described is None or server.prepared[name] == statement.described
+
+
 def changed_meanwhile(statement: PreparedStatement, server: ServerSide) -> bool:
     """Whether the statement may give other columns here than its client was told of."""
     return (

@@ -454,23 +454,38 @@ class RequestStream:
             session.portals.pop(portal, None)
         frame: bytes | None = None
         if self.shared and server.unnamed is not statement:
-            needed = preparing.ensure(name, statement, session, server, self.max_prepared)
-            if statement is not None and preparing.changed_meanwhile(statement, server):
-                check = preparing.check_description(statement, server, self.on_checked)
-                if check is not None:
-                    self.need = Need.CONFIRMATION
-                    return (lead or b"") + needed + check
-                return (lead or b"") + needed + preparing.refuse_changed(server)
-            if statement is not None and name and statement.kept:
-                frame = needed + preparing.bind_renamed(
-                    data, at, following, portal, statement.server_name, rest
-                )
-            elif needed:
-                frame = needed + data[at:following]
+            if statement is not None and preparing.stands(statement, server):
+                frame = preparing.bind_renamed(data, at, following, portal, statement.server_name, rest)
+            else:
+                frame = self._bind_elsewhere(data, at, following, names, statement)
+                if self.need is not Need.NOTHING:
+                    return (lead or b"") + (frame or b"")
         server.replies.push(replies.BIND)
         if lead is None:
             return frame
         return lead + (frame if frame is not None else data[at:following])
+
+    def _bind_elsewhere(
+        self,
+        data: bytes,
+        at: int,
+        following: int,
+        names: tuple[bytes, bytes, int],
+        statement: PreparedStatement | None,
+    ) -> bytes | None:
+        """A Bind of a statement that the connection lacks, or has with other columns than the client knows."""
+        server = self._attached
+        portal, name, rest = names
+        needed = preparing.ensure(name, statement, self.session, server, self.max_prepared)
+        if statement is None or not (name and statement.kept):
+            return needed + data[at:following] if needed else None
+        if preparing.changed_meanwhile(statement, server):
+            check = preparing.check_description(statement, server, self.on_checked)
+            if check is None:
+                return needed + preparing.refuse_changed(server)
+            self.need = Need.CONFIRMATION
+            return needed + check
+        return needed + preparing.bind_renamed(data, at, following, portal, statement.server_name, rest)
 
     def _describe(self, data: bytes, at: int, following: int) -> bytes | None:
         return self._named_target(data, at, following, replies.DESCRIBE)
@@ -487,6 +502,9 @@ class RequestStream:
             if self.need is not Need.NOTHING:
                 return lead
         session.in_batch = True
+        if kind == replies.DESCRIBE and following > at + 5 and data[at + 5] == preparing.PORTAL:
+            server.replies.push(kind)
+            return None if lead is None else lead + data[at:following]
         frame: bytes | None = None
         closed: PreparedStatement | None = None
         name = data[at + 6 : following - 1]
