@@ -165,7 +165,7 @@ class Rig:
     gates_open: bool = True
     facts: FactsCache = field(factory=FactsCache)
     cancelled: list[Session] = field(factory=list)
-    sessions: list[Session] = field(factory=list)
+    clients: list[ClientEnd] = field(factory=list)
 
     async def connect(self, variant: Mapping[str, str]) -> ServerGreeting:
         """See `pool.pool.Connect`."""
@@ -229,7 +229,7 @@ class Rig:
         queue_timeout: float = inf,
     ) -> ClientEnd:
         """A client that is logged in already."""
-        number = len(self.sessions) + 1
+        number = len(self.clients) + 1
         label = base_label(startup or {})
         ours, theirs = transport_pair("client")
         session = Session(
@@ -250,8 +250,8 @@ class Rig:
         session.virtual.reported["timezone"] = "UTC"
         if connection is not None:
             session.hold(connection)
-        self.sessions.append(session)
         client = ClientEnd(trio.socket.from_stdlib_socket(theirs), session)
+        self.clients.append(client)
         self.nursery.start_soon(self._run, client)
         return client
 
@@ -314,8 +314,9 @@ async def open_rig(
             try:
                 yield rig
             finally:
-                for session in rig.sessions:
-                    session.transport.close()
+                for client in rig.clients:
+                    client.session.transport.close()
+                    client.socket.close()
                 nursery.cancel_scope.cancel()
 
 

@@ -99,13 +99,14 @@ async def serve(config: Config, options: ServeOptions) -> None:
             nursery.start_soon(told.listen, signals)
             async with AsyncExitStack() as stack:
                 with told.starting:
-                    cluster = await start_embedded(config, options, stack) if config.uses_embedded else None
+                    # first, so that a taken port is not found out when the cluster has been started
                     listeners = await open_listeners(
                         config.proxy.listen_address,
                         reuse_port=config.proxy.reuse_port,
                         backlog=config.proxy.listen_backlog,
                         inherited=take_inherited(os.environ),
                     )
+                    cluster = await start_embedded(config, options, stack) if config.uses_embedded else None
                 if not told.starting.cancelled_caught:
                     await run(assemble(config, cluster), options, listeners, told)
             nursery.cancel_scope.cancel()
@@ -192,6 +193,7 @@ async def _drain(parts: Assembly, told: Signals) -> None:
     proxy.shut_down()
     with trio.move_on_after(_LAST_WORDS):
         await proxy.wait_empty()
+        await parts.pools.wait_stopped()
 
 
 async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -93,8 +93,14 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
     topology = Topology.of(backends)
     readiness = Readiness()
     server_tls = server_tls_of(config, backends)
-    pools = Pools(readiness, connect_timeout=config.timeouts.server_connect, keepalive=keepalive_of(config))
-    cancels = CancelRegistry(canceller(server_tls))
+    cancel = canceller(server_tls)
+    pools = Pools(
+        readiness,
+        connect_timeout=config.timeouts.server_connect,
+        keepalive=keepalive_of(config),
+        cancel=cancel,
+    )
+    cancels = CancelRegistry(cancel)
     facts = FactsCache()
     hubs = Hubs(pools.open_listener, readiness, virtual_pids(pools))
     directory = ConfiguredDirectory(config, topology, server_tls)
@@ -124,7 +130,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         tls=tls,
         login=login,
         proxy=proxy,
-        watchdog=Watchdog(proxy, cancels, config.timeouts),
+        watchdog=Watchdog(proxy, config.timeouts),
         admin=Parts(
             proxy=proxy, pools=pools, cancels=cancels, topology=topology, facts=facts, started_at=time.time()
         ),

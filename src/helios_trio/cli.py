@@ -68,6 +68,7 @@ def _unread() -> int:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="helios")
 def commands() -> None:
     """A PostgreSQL proxy whose client sessions outlive their servers."""
 

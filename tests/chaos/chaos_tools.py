@@ -21,7 +21,7 @@ import psycopg
 from helios_trio.testing.running import ProxyProcess, running_proxy
 
 #: Seconds after which what was awaited counts as never happening.
-PATIENCE: Final = 6.0
+PATIENCE: Final = 20.0
 _POLL: Final = 0.01
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
@@ -62,7 +62,6 @@ def chaos_proxy(
     config = CONFIG.format(host=server[0], port=server[1], **{**DEFAULTS, **settings})
     with running_proxy(config, arguments) as proxy:
         yield proxy
-
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:

@@ -14,6 +14,7 @@ from chaos_tools import MakeProxy, Observer, chaos_proxy
 from helios_trio.embedded import BlockingCluster, start_blocking
 from helios_trio.testing.running import ProxyProcess
 
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long`: more rounds of everything."""
     parser.addoption("--long", action="store_true", help="chaos: repeat each fault many times")
@@ -64,7 +65,9 @@ def make_proxy(request: pytest.FixtureRequest) -> Iterator[MakeProxy]:
     started: list[ProxyProcess] = []
     with ExitStack() as stack:
 
-        def make(server: tuple[str, int], arguments: tuple[str, ...] = (), **settings: object) -> ProxyProcess:
+        def make(
+            server: tuple[str, int], arguments: tuple[str, ...] = (), **settings: object
+        ) -> ProxyProcess:
             proxy = stack.enter_context(chaos_proxy(server, arguments, **settings))
             started.append(proxy)
             return proxy

@@ -50,7 +50,7 @@ def copy_in(client: RawClient) -> None:
 
 def copy_out(client: RawClient) -> None:
     """In an endless COPY TO STDOUT."""
-    client.send(query("copy (select repeat('x', 1000) from generate_series(1, 100000000)) to stdout"))
+    client.send(query("copy (select repeat('x', 1000), generate_series(1, 100000000)) to stdout"))
     client.wait_for(b"d")
 
 
@@ -125,7 +125,9 @@ def test_vanished_client_leaves_nothing(
     until(lambda: not sum(clients(narrow).values()), "the metrics count no client")
     until(lambda: len(observer.backends()) <= 1, "no more than one server connection")
     assert not [row for row in observer.backends() if row[1] != "idle"]
-    locks = "select pid, mode from pg_locks where relation = 'vanishing'::regclass and pid <> pg_backend_pid()"
+    locks = (
+        "select pid, mode from pg_locks where relation = 'vanishing'::regclass and pid <> pg_backend_pid()"
+    )
     assert observer.execute(locks) == []
 
 

@@ -39,10 +39,10 @@ class Census(threading.Thread):
         super().__init__(daemon=True)
         self.most = 0
         self._observer = observer
-        self._stop = threading.Event()
+        self._over = threading.Event()
 
     def run(self) -> None:
-        while not self._stop.wait(0.01):
+        while not self._over.wait(0.01):
             self.most = max(self.most, len(self._observer.backends()))
 
     def __enter__(self) -> Census:
@@ -50,7 +50,7 @@ class Census(threading.Thread):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._over.set()
         self.join()
 
 

@@ -168,8 +168,8 @@ DEFAULTS: Final[Mapping[str, str]] = {
 """PgBouncer's defaults where ours differ."""
 
 NOT_CARRIED: Final[Mapping[str, str]] = {
-    "admin_users": "the admin interface has keys of its own",
-    "stats_users": "the admin interface has keys of its own",
+    "admin_users": "the admin interface listens on this machine only, and asks nobody who they are",
+    "stats_users": "the admin interface listens on this machine only, and asks nobody who they are",
     "application_name_add_host": "proxy.application_name_suffix adds a fixed text instead",
     "auth_hba_file": "write its lines as [[auth.rules]]",
     "auth_ident_file": "user name maps are not supported",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from helios_trio.errors import HeliosError
-from helios_trio.net.readiness import GONE, READ, WRITE, Readiness
+from helios_trio.net.readiness import BROKEN, GONE, READ, WRITE, Readiness
 from helios_trio.net.transport import Transport
 
 #: Bytes asked for at once. Small reads are cheaper (the buffer is allocated first); a full one doubles the next.
@@ -23,6 +23,7 @@ class Pipe:
         "_backlog",
         "_events",
         "_fd",
+        "_gone",
         "_recv_size",
         "_registered",
         "bytes_in",
@@ -42,6 +43,7 @@ class Pipe:
         self._backlog: list[memoryview] = []
         self._recv_size = RECV_MIN
         self._registered = False
+        self._gone = False
         self._events = 0
 
     # -- to be said by subclasses ------------------------------------------------------------------------------
@@ -91,7 +93,11 @@ class Pipe:
         if events & READ and not self.paused:
             self._read()
         elif events & GONE and not events & READ:
-            self.on_end(None)
+            if self.paused and not events & BROKEN:  # what was sent before it left is still to be read
+                self._gone = True
+                self.unregister()
+            else:
+                self.on_end(None)
 
     def _read(self) -> None:
         transport = self.transport
@@ -142,6 +148,9 @@ class Pipe:
         """Read again."""
         if self.paused:
             self.paused = False
+            if self._gone:
+                self._gone = False
+                self.register()
             self._set_events()
             if self.transport.pending():
                 self._read_pending()

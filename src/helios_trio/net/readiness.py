@@ -19,7 +19,8 @@ import trio
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 #: What epoll reports unasked: the peer is gone.
-GONE: Final = select.EPOLLHUP | select.EPOLLERR
+BROKEN: Final = select.EPOLLERR
+GONE: Final = select.EPOLLHUP | BROKEN
 
 _BATCH: Final = 256
 _BATCHES: Final = 4

@@ -27,11 +27,14 @@ from helios_trio.session.settings import Label
 _log = structlog.get_logger(__name__)
 
 Connect = Callable[[Mapping[str, str]], Awaitable[ServerGreeting]]
+Cancel = Callable[[BackendConnection], Awaitable[None]]
 
 #: Seconds a reset query may take before its connection is given up.
 RESET_TIME_LIMIT: Final = 10.0
 #: Seconds before a server that refused is asked again: at first, and at most.
 _RETRY_FIRST, _RETRY_MOST = 0.05, 2.0
+#: Seconds to tell a server to stop before its connection is closed all the same.
+_STOP_TIME_LIMIT: Final = 5.0
 #: A server that says one of these may think otherwise soon: starting up, shutting down, no slot or resource free.
 _PASSING: Final = ("57P01", "57P02", "57P03", "53", "58", "XX", "08")
 
@@ -71,10 +74,12 @@ class Pool:
         room: Callable[[], int],
         on_freed: Callable[[], None],
         evict_elsewhere: Callable[[], None],
+        cancel: Cancel | None = None,
     ) -> None:
         """`reset_query` None: used connections are closed. `room`: connections the backend may still have.
 
-        `on_freed` is called when there is more room, `evict_elsewhere` to have another pool make some.
+        `on_freed` is called when there is more room, `evict_elsewhere` to have another pool make some; `cancel`
+        delivers a cancel request and returns when the server has taken it (None: a busy server is just left).
         """
         self.name = name
         self.backend = backend
@@ -88,6 +93,10 @@ class Pool:
         self._room = room
         self._on_freed = on_freed
         self._evict_elsewhere = evict_elsewhere
+        self._cancel = cancel
+        #: servers that are being told to stop
+        self.stopping = 0
+        self._stopped = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._alarm = trio.Event()
         self._retry_at = 0.0
@@ -188,11 +197,44 @@ class Pool:
             connection.on_failure(error)
 
     def discard(self, connection: BackendConnection, reason: str) -> None:
-        """Close a connection that cannot be used again."""
+        """Close a connection that cannot be used again.
+
+        A server that is at work does not notice a closed socket: it is told to stop first, and keeps its slot until
+        it has.
+        """
         connection.holder = None
-        if connection.status is not SlotStatus.CLOSED:
-            self.planner.move(connection, SlotStatus.CLOSED)
-            self._close(connection, reason)
+        if connection.status is SlotStatus.CLOSED:
+            return
+        if self._cancel is not None and self._nursery is not None and not connection.side.replies.quiet:
+            self.planner.move(connection, SlotStatus.BUSY)
+            connection.unpause()
+            self.stopping += 1
+            self._nursery.start_soon(self._stop, self._cancel, connection, reason)
+            return
+        self.planner.move(connection, SlotStatus.CLOSED)
+        self._close(connection, reason)
+
+    async def _stop(self, cancel: Cancel, connection: BackendConnection, reason: str) -> None:
+        """Cancel what the server does, then close. A request that cannot be delivered does not hold the slot."""
+        try:
+            with trio.move_on_after(_STOP_TIME_LIMIT):
+                await cancel(connection)
+        except (HeliosError, OSError) as error:
+            _log.warning(
+                "a server could not be told to stop", pool=self.name, pid=connection.pid, error=str(error)
+            )
+        finally:
+            self.stopping -= 1
+            self._stopped.set()
+            if connection.status is not SlotStatus.CLOSED:
+                self.planner.move(connection, SlotStatus.CLOSED)
+                self._close(connection, reason)
+
+    async def wait_stopped(self) -> None:
+        """Return when no server is being told to stop."""
+        while self.stopping:
+            self._stopped = trio.Event()
+            await self._stopped.wait()
 
     def _close(self, connection: BackendConnection, reason: str) -> None:
         connection.unregister()

@@ -19,7 +19,7 @@ from helios_trio.net.transport import Keepalive
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pool.connect import ServerGreeting, open_server_connection
 from helios_trio.pool.planner import PoolLimits
-from helios_trio.pool.pool import Pool
+from helios_trio.pool.pool import Cancel, Pool
 from helios_trio.pool.server_auth import Credentials
 from helios_trio.session.settings import Label
 from helios_trio.wire.options import parse_options
@@ -64,10 +64,19 @@ class Destination:
 class Pools:
     """The pools of this process, by key, living in one nursery."""
 
-    def __init__(self, readiness: Readiness, *, connect_timeout: float, keepalive: Keepalive) -> None:
+    def __init__(
+        self,
+        readiness: Readiness,
+        *,
+        connect_timeout: float,
+        keepalive: Keepalive,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """`cancel` delivers a cancel request to the server of a connection."""
         self.readiness = readiness
         self.connect_timeout = connect_timeout
         self.keepalive = keepalive
+        self._cancel = cancel
         self._pools: dict[PoolKey, Pool] = {}
         self._credentials: dict[PoolKey, Credentials] = {}
         self._asked: dict[PoolKey, tuple[str, str]] = {}
@@ -82,6 +91,11 @@ class Pools:
             self._nursery = nursery
             task_status.started()
             await trio.sleep_forever()
+
+    async def wait_stopped(self) -> None:
+        """Return when no server is being told to stop what it does for a session that has ended."""
+        for pool in list(self._pools.values()):
+            await pool.wait_stopped()
 
     async def pool_for(self, destination: Destination, credentials: Credentials) -> Pool:
         """The pool of a client that has proved who it is; `credentials` log in to the server from now on."""
@@ -159,6 +173,7 @@ class Pools:
             room=lambda: backend.max_connections - self.used_of(backend.name),
             on_freed=self._reconsider(backend.name),
             evict_elsewhere=lambda: self._evict_idle(backend.name),
+            cancel=self._cancel,
         )
 
     def _evict_idle(self, backend: str) -> None:

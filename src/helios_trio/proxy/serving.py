@@ -219,7 +219,6 @@ class Proxy:
             facts=self.facts,
             on_databases_gone=self._on_databases_gone,
             hub=self.hubs.hub_for(destination),
-            cancel=self.cancels.cancel_session,
         )
         if connection is not None:
             session.hold(connection)

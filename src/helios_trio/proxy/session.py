@@ -9,7 +9,7 @@ Used by: proxy.serving (makes and runs it), pool.connection (calls it as lease h
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
@@ -73,7 +73,6 @@ class Session(Pipe):
     """One client, from the end of its authentication to its goodbye."""
 
     __slots__ = (
-        "_cancel",
         "_connection",
         "_ended",
         "_error",
@@ -113,11 +112,9 @@ class Session(Pipe):
         facts: FactsCache,
         on_databases_gone: Callable[[tuple[str, ...]], None],
         hub: ListenerHub,
-        cancel: Callable[[Session], Awaitable[None]],
     ) -> None:
         super().__init__(transport, readiness)
         self._hub = hub
-        self._cancel = cancel
         self._notifications: list[tuple[str, bytes]] = []
         self.virtual = virtual
         self.pool = pool
@@ -369,8 +366,6 @@ class Session(Pipe):
         if connection is not None:
             connection.end_of_requests()
         await trio.sleep(LAST_ANSWERS_TIME)
-        if self._connection is not None:
-            await self._cancel(self)
         self.end(Ending.CLIENT_LOST)
 
     def on_drained(self) -> None:

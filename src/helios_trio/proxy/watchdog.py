@@ -15,7 +15,6 @@ from attrs import define
 
 from helios_trio.config.timeouts import Timeouts
 from helios_trio.errors import HeliosError, TimedOut
-from helios_trio.proxy.cancels import CancelRegistry
 from helios_trio.proxy.serving import Proxy
 from helios_trio.proxy.session import Ending, Session
 
@@ -42,7 +41,6 @@ class Watchdog:
     """Ends sessions that take too long. `limits` is replaced by a reload."""
 
     proxy: Proxy
-    cancels: CancelRegistry
     limits: Timeouts
 
     @property
@@ -52,20 +50,16 @@ class Watchdog:
 
     async def run(self) -> None:
         """Walk over the sessions until cancelled."""
-        async with trio.open_nursery() as nursery:
-            while True:
-                if self.shortest < inf:
-                    self.look(trio.current_time(), nursery)
-                    await trio.sleep(min(max(self.shortest / 10, _OFTEN), _SELDOM))
-                else:
-                    await trio.sleep(_SELDOM)
+        while True:
+            if self.shortest < inf:
+                self.look(trio.current_time())
+                await trio.sleep(min(max(self.shortest / 10, _OFTEN), _SELDOM))
+            else:
+                await trio.sleep(_SELDOM)
 
-    def look(self, now: float, nursery: trio.Nursery) -> None:
-        """One round. A request that takes too long is cancelled on the server, so that its work ends as well."""
+    def look(self, now: float) -> None:
+        """One round. What the server does for a session that ends is cancelled by the pool."""
         for session in list(self.proxy.sessions.values()):
             error = verdict(session, self.limits, now)
-            if error is None:
-                continue
-            if error.sqlstate == "57014" and (leased := session.leased) is not None:
-                nursery.start_soon(self.cancels.cancel_lease, *leased)
-            session.end(Ending.TIMED_OUT, error)
+            if error is not None:
+                session.end(Ending.TIMED_OUT, error)
