@@ -113,6 +113,8 @@ class ModelServer:
     portals: dict[str, str] = field(factory=dict)
     #: texts in the order in which they were executed
     executed: list[str] = field(factory=list)
+    #: rows that each `select` gives
+    rows: int = 1
     #: what it says when it is asked for what only its connection has: the counts, in the order asked for
     counts: list[int] = field(factory=list)
     #: codes of messages in the order in which they came
@@ -189,7 +191,7 @@ class ModelServer:
             return message("I") + self._end_unit()
         answer = b""
         for part in parts:
-            if part == "copy":
+            if part.startswith("copy"):
                 self.copying = "Q"
                 return answer + COPY_IN
             done = self._run(part)
@@ -214,7 +216,7 @@ class ModelServer:
             return complete(tag)
         if "pg_catalog.count(*)" in text:
             return self._counts(text.count("pg_catalog.count(*)")) + complete("SELECT 1")
-        return row(text) + complete("SELECT 1") if word == "select" else complete(word.upper())
+        return row(text) * self.rows + complete("SELECT 1") if word == "select" else complete(word.upper())
 
     def _counts(self, size: int) -> bytes:
         values = [str(count).encode() for count in [*self.counts, *[0] * size][:size]]
@@ -249,7 +251,7 @@ class ModelServer:
         text = self.portals[portal]
         if not text:
             return message("I")
-        if text == "copy":
+        if text.startswith("copy"):
             del self.portals[portal]
             self.copying = "E"
             return COPY_IN

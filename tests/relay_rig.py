@@ -14,6 +14,7 @@ from math import inf
 
 import model_server as server
 import trio
+import trio.testing
 from attrs import define, field
 from model_server import ModelServer
 
@@ -33,8 +34,8 @@ from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.cache import FactsCache
 from helios_trio.wire.codes import PROTOCOL_3_0, Status
 
-#: Far longer than any test takes; only a test that hangs meets it (real seconds, or jumped over by a mock clock).
-PATIENCE = 300
+#: Seconds, far longer than any test takes: only a test that hangs meets it.
+PATIENCE = 10
 SMALL_BUFFER = 4096
 
 
@@ -164,7 +165,7 @@ class Rig:
     pool: Pool = field(init=False)
     gates_open: bool = True
     facts: FactsCache = field(factory=FactsCache)
-    cancelled: list[Session] = field(factory=list)
+    cancelled: list[int] = field(factory=list)
     clients: list[ClientEnd] = field(factory=list)
 
     async def connect(self, variant: Mapping[str, str]) -> ServerGreeting:
@@ -193,6 +194,11 @@ class Rig:
             status=Status.IDLE,
             rest=self.rest,
         )
+
+    async def cancel(self, connection: BackendConnection) -> None:
+        """A cancel request for what the server does on this connection."""
+        self.cancelled.append(connection.pid)
+        await trio.lowlevel.checkpoint()
 
     def note_freed(self) -> None:
         """A connection was closed."""
@@ -245,7 +251,6 @@ class Rig:
             facts=self.facts,
             on_databases_gone=lambda names: None,
             hub=hub,  # type: ignore[arg-type]
-            cancel=self._cancel,
         )
         session.virtual.reported["timezone"] = "UTC"
         if connection is not None:
@@ -254,9 +259,6 @@ class Rig:
         self.clients.append(client)
         self.nursery.start_soon(self._run, client)
         return client
-
-    async def _cancel(self, session: Session) -> None:
-        self.cancelled.append(session)
 
     async def _run(self, client: ClientEnd) -> None:
         try:
@@ -275,9 +277,14 @@ async def settled() -> None:
     await trio.testing.wait_all_tasks_blocked(0.002)
 
 
-async def until(true: Callable[[], bool]) -> None:
+def patience() -> float:
+    """`PATIENCE`, or for ever on a clock that jumps."""
+    return inf if isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock) else PATIENCE
+
+
+async def until(true: Callable[[], object]) -> None:
     """Return when it is so; every turn of Trio's loop is a chance."""
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(patience()):
         while not true():
             await trio.lowlevel.checkpoint()
 
@@ -293,7 +300,7 @@ async def open_rig(
 ) -> AsyncIterator[Rig]:
     """A running pool, until the block ends."""
     readiness = Readiness()
-    with trio.fail_after(PATIENCE):
+    with trio.fail_after(patience()):
         async with trio.open_nursery() as nursery:
             rig = Rig(readiness, nursery)
             rig.pool = Pool(
@@ -308,6 +315,7 @@ async def open_rig(
                 room=room,
                 on_freed=rig.note_freed,
                 evict_elsewhere=rig.note_eviction,
+                cancel=rig.cancel,
             )
             nursery.start_soon(readiness.run)
             await nursery.start(rig.pool.run)

@@ -95,7 +95,7 @@ class RawClient:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE)
         self.socket.connect(address)
-        self._buffer = b""
+        self._buffer = bytearray()
         body = struct.pack("!I", 196608) + f"user\0postgres\0database\0{database}\0\0".encode()
         self.socket.sendall(struct.pack("!I", len(body) + 4) + body)
 
@@ -103,15 +103,20 @@ class RawClient:
         """Send all of it."""
         self.socket.sendall(data)
 
+    def widen(self) -> None:
+        """From here on receive as much as other clients do."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+
     def message(self) -> tuple[bytes, bytes]:
         """The next message: type and body. Raises ConnectionError at the end of the stream."""
         while len(self._buffer) < 5 or len(self._buffer) < 1 + self._length():
-            data = self.socket.recv(65536)
+            data = self.socket.recv(1 << 18)
             if not data:
                 raise ConnectionError("closed")
             self._buffer += data
         end = 1 + self._length()
-        code, body, self._buffer = self._buffer[:1], self._buffer[5:end], self._buffer[end:]
+        code, body = bytes(self._buffer[:1]), bytes(self._buffer[5:end])
+        del self._buffer[:end]
         return code, body
 
     def _length(self) -> int:

@@ -18,7 +18,7 @@ from helios_trio.testing.running import ProxyProcess
 
 pytestmark = pytest.mark.cluster
 
-ROWS, WIDTH = 100_000, 1000
+ROWS, WIDTH = 50_000, 1000
 MEMORY = 32 << 20
 #: Turns of another client, so that a proxy which kept on reading would have read it all meanwhile.
 TURNS = 300
@@ -64,7 +64,7 @@ STATEMENTS = {
     + frame(b"B", b"\0\0\0\0\0\0\0\0")
     + frame(b"E", b"\0" + struct.pack("!I", 0))
     + frame(b"S"),
-    "one row": query("select repeat('0123456789', 10000000)"),
+    "one row": query("select repeat('0123456789', 5000000)"),
 }
 
 
@@ -73,11 +73,11 @@ STATEMENTS = {
 def test_client_that_does_not_read(
     make_proxy: MakeProxy, address: tuple[str, int], observer: Observer, mode: str, statement: str
 ) -> None:
-    """100 MB wait in the server, others work; then every byte arrives."""
+    """50 MB wait in the server, others work; then every byte arrives."""
     proxy = make_proxy(address, mode=mode, max_connections=2)
     work(proxy)
     with RawClient(address) as direct:
-        direct.run("set application_name = 'direct'")
+        direct.wait_for(b"Z")
         direct.send(STATEMENTS[statement])
         expected = rows_digest(direct)
     with RawClient((proxy.host, proxy.port), receive_buffer=4096) as slow:
@@ -88,6 +88,7 @@ def test_client_that_does_not_read(
         work(proxy)
         assert resident_bytes(proxy.pid) - before < MEMORY
         assert stuck(observer)
+        slow.widen()
         assert rows_digest(slow) == expected
         assert resident_bytes(proxy.pid) - before < MEMORY
 
@@ -102,11 +103,12 @@ def test_client_that_sends_without_reading(
         slow.wait_for(b"Z")
         before = resident_bytes(proxy.pid)
         one = query("select repeat('x', 100000)")
-        many = 1000
+        many = 500
         sender = threading.Thread(target=slow.send, args=(one * many,))
         sender.start()
         work(proxy)
         assert resident_bytes(proxy.pid) - before < MEMORY
+        slow.widen()
         answers = 0
         while answers < many:
             answers += slow.message()[0] == b"Z"
@@ -115,11 +117,14 @@ def test_client_that_sends_without_reading(
 
 def copy_everything(proxy: ProxyProcess, rows: int) -> None:
     """COPY many rows into the table `copied`, as fast as they are taken."""
-    with psycopg.connect(proxy.dsn()) as connection:
-        with connection.cursor() as cursor, cursor.copy("copy copied from stdin") as copy:
-            row = b"x" * WIDTH + b"\n"
-            for _ in range(rows // 100):
-                copy.write(row * 100)
+    with (
+        psycopg.connect(proxy.dsn()) as connection,
+        connection.cursor() as cursor,
+        cursor.copy("copy copied from stdin") as copy,
+    ):
+        row = b"x" * WIDTH + b"\n"
+        for _ in range(rows // 100):
+            copy.write(row * 100)
 
 
 async def test_server_that_does_not_read(

@@ -323,13 +323,30 @@ async def test_a_reset_that_hangs_gives_the_connection_up(autojump_clock: trio.t
         assert connection.status is SlotStatus.CLOSED
 
 
-async def test_a_connection_that_owes_its_client_is_closed(autojump_clock: trio.testing.MockClock) -> None:
-    """A client that left in the middle of a query leaves nothing that could be handed on."""
+async def test_a_connection_that_owes_its_client_is_stopped_and_closed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A client that left in the middle of a query leaves no work behind, nor anything that could be handed on."""
     async with open_rig() as rig:
         connection = await rig.take()
         connection.side.replies.push(replies.QUERY)
         rig.pool.give_back_used(connection)
+        assert rig.pool.take_nowait(Wish()) is None
+        await trio.sleep(1)
+        assert rig.cancelled == [connection.pid]
         assert connection.status is SlotStatus.CLOSED
+
+
+async def test_a_server_that_is_being_stopped_is_lent_to_nobody(autojump_clock: trio.testing.MockClock) -> None:
+    """Rule 4: not even when a cancel of its client ends meanwhile and the server has answered."""
+    async with open_rig(PoolLimits(1)) as rig:
+        connection = await rig.take()
+        connection.side.replies.push(replies.QUERY)
+        connection.cancels += 1
+        rig.pool.discard(connection, "left in the middle")
+        connection.on_bytes(error("57014", "canceling statement due to user request") + ready())
+        rig.pool.cancel_closed(connection, True)
+        assert rig.pool.take_nowait(Wish()) is None
 
 
 async def test_a_placeholder_survives_no_reset(autojump_clock: trio.testing.MockClock) -> None:

@@ -161,23 +161,19 @@ async def test_in_session_mode_the_connection_stays() -> None:
 
 async def test_a_slow_reader_gets_everything_and_leaves_a_usable_connection() -> None:
     """Rule 3: its server is slowed down, and whoever has the connection next gets its answers."""
-    async with open_rig(PoolLimits(1)) as rig, trio.open_nursery() as nursery:
+    async with open_rig(PoolLimits(1)) as rig:
         slow, next_one = rig.open_client(), rig.open_client()
-        await slow.send(server.query("select warm"))
-        await slow.until_ready()
-        end = rig.servers[0]
-        rows = server.row("x" * 1000) * 500
-        end.gate = trio.Event()
-        await slow.send(server.query("select slow"))
-        await until(lambda: not slow.session.idle)
-        nursery.start_soon(end.send, rows)
+        await slow.ask(server.query("select warm"))
+        rig.servers[0].model.rows = 500
+        text = "select " + "x" * 1000
+        await slow.send(server.query(text))
         await until(lambda: slow.session.congested)
         await settled()
-        assert slow.session.bytes_out < len(rows)
-        end.gate.set()
+        assert slow.session.bytes_out < 500_000
         frames = await slow.until_ready()
-        assert b"".join(frames[:500]) == rows
-        assert codes(frames[500:]) == "TDCZ"
+        assert frames[1:501] == [server.row(text)] * 500
+        assert codes(frames[501:]) == "CZ"
+        rig.servers[0].model.rows = 1
         with trio.fail_after(10):
             assert codes(await next_one.ask(server.query("select next"))) == "TDCZ"
 
@@ -202,19 +198,19 @@ async def test_a_slow_server_slows_its_client_down() -> None:
 
 async def test_a_copy_that_fails_early_does_not_stop_its_client() -> None:
     """The server has answered while rows are still on their way: they are thrown away, and the client goes on."""
-    async with open_rig(PoolLimits(1)) as rig, trio.open_nursery() as nursery:
+    async with open_rig(PoolLimits(1)) as rig:
         client = rig.open_client()
         await client.send(server.query("copy t from stdin"))
         await client.receive()
         end = rig.servers[0]
         end.gate = trio.Event()
-        nursery.start_soon(client.send, server.copy_data("x" * 1000) * 1000, server.COPY_DONE)
-        await until(lambda: client.session.paused)
-        await end.send(end.model.feed(server.copy_data("bad")))
-        assert codes(await client.until_ready()) == "EZ"
-        end.gate.set()
-        with trio.fail_after(10):
-            assert codes(await client.ask(server.query("select x"))) == "TDCZ"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send, server.copy_data("x" * 1000) * 1000, server.COPY_DONE)
+            await until(lambda: client.session.paused)
+            await end.send(end.model.feed(server.copy_data("bad")))
+            assert codes(await client.until_ready()) == "EZ"
+            end.gate.set()
+        assert codes(await client.ask(server.query("select x"))) == "TDCZ"
 
 
 # -- prepared statements ------------------------------------------------------------------------------------------------
@@ -393,7 +389,7 @@ async def test_a_bug_stays_with_its_session(monkeypatch: pytest.MonkeyPatch) -> 
         def fail(data: bytes) -> bytes:
             raise ValueError("a bug")
 
-        monkeypatch.setattr(one.session, "_feed", fail)
+        monkeypatch.setattr(one.session.requests, "feed", fail)
         await one.send(server.query("select one"))
         frames = await last_words(one)
         assert sqlstate(frames[-1]) == "XX000"
@@ -430,9 +426,7 @@ async def test_a_client_that_closed_its_direction_is_still_answered() -> None:
         assert client.session.ending in (Ending.CLIENT_LOST, Ending.TERMINATED)
 
 
-async def test_a_query_whose_client_has_closed_its_direction_is_cancelled(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_query_whose_client_has_gone_is_cancelled(autojump_clock: trio.testing.MockClock) -> None:
     """After a moment: nobody may be there to read the answer."""
     async with open_rig() as rig:
         rig.gates_open = False
@@ -441,7 +435,8 @@ async def test_a_query_whose_client_has_closed_its_direction_is_cancelled(
         await trio.sleep(1)
         client.socket.shutdown(trio.socket.SHUT_WR)
         await client.over.wait()
-        assert rig.cancelled == [client.session]
+        await trio.sleep(1)
+        assert rig.cancelled == [1]
 
 
 async def test_waiting_and_idle_and_in_transaction_are_told_apart() -> None:

@@ -48,7 +48,7 @@ reuse = "pristine"
 max_connections = 150
 """
 SUITE_SECONDS: Final = 900  # of one run of a suite
-TEST_SECONDS: Final = 60
+TEST_SECONDS: Final = 180
 REPEATS: Final = 3
 STATUS_LOST, STATUS_BROKEN = 1, 2
 

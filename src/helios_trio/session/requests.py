@@ -20,6 +20,12 @@ from helios_trio.session.effects import ExecuteWatcher, QueryWatcher, SyncWatche
 from helios_trio.session.labels import plan
 from helios_trio.session.prepared import NEVER_PREPARED, PreparedStatement
 from helios_trio.session.server_side import ServerSide
+from helios_trio.session.statement_watchers import (
+    CloseWatcher,
+    DescribeWatcher,
+    RefusalWatcher,
+    UnnamedWatcher,
+)
 from helios_trio.session.switching import LabelWatcher, query_frame
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.facts import UNPARSED, Facts, StatementFacts
@@ -322,7 +328,7 @@ class RequestStream:
         if self.shared and following <= len(data):
             refused = preparing.refused_prepare(facts, session)
             if refused is not None:
-                server.replies.watch(replies.QUERY, preparing.RefusalWatcher(refused))
+                server.replies.watch(replies.QUERY, RefusalWatcher(refused))
                 return (lead or b"") + preparing.FAILING_QUERY
             renamed = preparing.rename_in_text(facts, data[at + 5 : following - 1], session, server)
             if renamed is not None:
@@ -431,7 +437,7 @@ class RequestStream:
         if statement.name or first or not self.shared:
             server.replies.push(replies.PARSE)
         else:
-            watcher = preparing.UnnamedWatcher(before, on_server, session, server)
+            watcher = UnnamedWatcher(before, on_server, session, server)
             server.replies.watch(replies.PARSE, watcher)
 
     def _bind(self, data: bytes, at: int, following: int) -> bytes | None:
@@ -520,7 +526,7 @@ class RequestStream:
         elif self.shared:
             frame = self._describe_statement(name, data[at:following])
         if closed is not None:
-            server.replies.watch(kind, preparing.CloseWatcher(closed, session))
+            server.replies.watch(kind, CloseWatcher(closed, session))
         elif kind == replies.DESCRIBE and self.shared and name and data[at + 5] == preparing.STATEMENT:
             self._push_describe(name)
         else:
@@ -536,7 +542,7 @@ class RequestStream:
         if statement is None:
             server.replies.push(replies.DESCRIBE)
         else:
-            server.replies.watch(replies.DESCRIBE, preparing.DescribeWatcher(statement, server))
+            server.replies.watch(replies.DESCRIBE, DescribeWatcher(statement, server))
 
     def _close_statement(self, name: bytes, statement: PreparedStatement | None) -> bytes | None:
         if not self.shared or not name or (statement is not None and not statement.kept):

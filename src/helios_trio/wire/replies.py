@@ -41,6 +41,8 @@ STRUCK: Final = 2048
 _ENDS_BATCH: Final = SYNC | QUERY | FUNCTION
 _IN_BATCH: Final = PARSE | BIND | DESCRIBE | EXECUTE | CLOSE
 
+#: Bytes of a ReadyForQuery message.
+_READY_SIZE: Final = 6
 #: Longest message that is kept whole because somebody must look inside it, in bytes.
 LOOK_LIMIT: Final = 1 << 20
 
@@ -292,6 +294,8 @@ class ReplyStream:
         self, code: int, traits: int, data: bytes, at: int, following: int, head: int
     ) -> bytes | None:
         """A message that is looked at or swallowed; returns what is forwarded in its place, None for itself."""
+        if following > len(data) and traits & (_LOOKED_AT | _ASYNC) and code != Backend.ERROR_RESPONSE:
+            raise ProtocolViolation(f"server sent a message of type {chr(code)} that is far too long")
         if traits & _ASYNC:
             return self.listener.on_async(code, data[at:following])
         swallow = bool(head & SWALLOW)
@@ -322,6 +326,8 @@ class ReplyStream:
         """A message that changes what is expected; returns what is forwarded in its place, if anything is."""
         instead = None
         if code == Backend.READY_FOR_QUERY:
+            if following - at != _READY_SIZE:
+                raise ProtocolViolation("server sent a ReadyForQuery that is none")
             self._on_ready(data[at + 5], data[at + 5 : following], head)
             return None
         if head & WATCH:
