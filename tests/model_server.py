@@ -1,9 +1,9 @@
 """A tiny PostgreSQL: the main loop's rules about who is answered, with a toy language in place of SQL.
 
-Statements are words: `select x` gives one row holding the whole text, what ends with `fail` an error, `copy` begins COPY FROM STDIN,
-`begin`, `commit` and `rollback` do what they say, the empty text is an empty query; everything else succeeds with its
-first word as tag. Simple queries may hold several, separated by semicolons. A row of a COPY that begins with "bad"
-fails it. Written after `PostgresMain` and `CopyGetData`; knows nothing of the code under test.
+Statements are words: `select x` gives one row holding the whole text, what ends with `fail` an error, `copy` begins
+COPY FROM STDIN, `begin`, `commit` and `rollback` do what they say, the empty text is an empty query; everything else
+succeeds with its first word as tag. Simple queries may hold several, separated by semicolons. A row of a COPY that
+begins with "bad" fails it. Written after `PostgresMain` and `CopyGetData`; knows nothing of the code under test.
 """
 
 from __future__ import annotations

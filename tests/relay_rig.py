@@ -167,6 +167,7 @@ class Rig:
     facts: FactsCache = field(factory=FactsCache)
     cancelled: list[int] = field(factory=list)
     clients: list[ClientEnd] = field(factory=list)
+    at_end: list[Callable[[], None]] = field(factory=list)
 
     async def connect(self, variant: Mapping[str, str]) -> ServerGreeting:
         """See `pool.pool.Connect`."""
@@ -208,8 +209,8 @@ class Rig:
         """Another pool was asked to make room."""
         self.evictions += 1
 
-    async def take(self, wish: Wish | None = None, timeout: float = inf) -> BackendConnection:
-        """As a session does it; raises what the pool refuses with."""
+    async def take(self, wish: Wish | None = None, within: float = inf) -> BackendConnection:
+        """As a session does it; raises what the pool refuses with, at the latest `within` seconds."""
         wish = wish or Wish()
         if (found := self.pool.take_nowait(wish)) is not None:
             return found
@@ -219,7 +220,7 @@ class Rig:
             results.append(result)
             arrived.set()
 
-        self.pool.wait(Ticket(wish, trio.current_time() + timeout, settle, settle))
+        self.pool.wait(Ticket(wish, trio.current_time() + within, settle, settle))
         await arrived.wait()
         if isinstance(results[0], Exception):
             raise results[0]
@@ -322,6 +323,8 @@ async def open_rig(
             try:
                 yield rig
             finally:
+                for close in rig.at_end:
+                    close()
                 for client in rig.clients:
                     client.session.transport.close()
                     client.socket.close()

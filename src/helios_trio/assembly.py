@@ -77,7 +77,7 @@ class Assembly:
         self.tls.reload()
         self.login.rules, self.login.secrets, self.login.settings = login.rules, login.secrets, login.settings
         self.config = self.directory.config = config
-        self.proxy.limits = limits_of(config)
+        self.proxy.reconfigure(limits_of(config))
         self.watchdog.limits = config.timeouts
         self.pools.reconfigure(config.pool.for_)
 

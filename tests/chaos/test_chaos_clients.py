@@ -94,7 +94,7 @@ SITUATIONS = [
 @pytest.fixture(scope="module", params=MODES)
 def narrow(request: pytest.FixtureRequest, address: tuple[str, int]) -> Iterator[ProxyProcess]:
     """A proxy with one server connection."""
-    with chaos_proxy(address, mode=request.param) as proxy:
+    with chaos_proxy(address, mode=request.param, queue_timeout="60s") as proxy:
         yield proxy
 
 

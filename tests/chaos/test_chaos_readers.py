@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import psycopg
@@ -115,7 +115,7 @@ def test_client_that_sends_without_reading(
         sender.join()
 
 
-def copy_everything(proxy: ProxyProcess, rows: int) -> None:
+def copy_everything(proxy: ProxyProcess, begun: threading.Event, silent: threading.Event) -> None:
     """COPY many rows into the table `copied`, as fast as they are taken."""
     with (
         psycopg.connect(proxy.dsn()) as connection,
@@ -123,7 +123,10 @@ def copy_everything(proxy: ProxyProcess, rows: int) -> None:
         cursor.copy("copy copied from stdin") as copy,
     ):
         row = b"x" * WIDTH + b"\n"
-        for _ in range(rows // 100):
+        copy.write(row * 100)
+        begun.set()
+        assert silent.wait(60)
+        for _ in range(1, ROWS // 100):
             copy.write(row * 100)
 
 
@@ -132,18 +135,23 @@ async def test_server_that_does_not_read(
 ) -> None:
     """A server that reads no more stops the client who copies, not the memory's limit; then all rows are there."""
     observer.execute("create table copied (t text)")
-    run: Callable[..., object] = trio.to_thread.run_sync
+    run: Callable[..., Awaitable[object]] = trio.to_thread.run_sync
     try:
         async with open_fault_proxy(address) as network:
             proxy = make_proxy((network.address[0], network.address[1]), max_connections=2)
             await run(work, proxy)
             before = resident_bytes(proxy.pid)
-            network.to_server.silence()
+            begun, silent = threading.Event(), threading.Event()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.to_thread.run_sync, copy_everything, proxy, ROWS)
-                await run(partial(until, lambda: stalled(proxy), "the proxy reads no more"))
-                assert resident_bytes(proxy.pid) - before < MEMORY
-                network.to_server.resume()
+                nursery.start_soon(run, copy_everything, proxy, begun, silent)
+                assert await run(begun.wait, 60)
+                network.to_server.silence()
+                silent.set()
+                try:
+                    await run(until, lambda: stalled(proxy), "the proxy reads no more")
+                    assert resident_bytes(proxy.pid) - before < MEMORY
+                finally:
+                    network.to_server.resume()
             assert resident_bytes(proxy.pid) - before < MEMORY
         assert observer.execute("select count(*), count(distinct t) from copied") == [(ROWS, 1)]
     finally:

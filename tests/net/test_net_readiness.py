@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 import trio
@@ -52,6 +53,11 @@ async def pairs() -> AsyncIterator[list[Pair]]:
         right.close()
 
 
+def receive(ours: socket.socket, events: int) -> None:
+    """Take what is there."""
+    ours.recv(100)
+
+
 async def until(true: Callable[[], object]) -> None:
     """Return when it is so."""
     with trio.fail_after(10):
@@ -62,7 +68,9 @@ async def until(true: Callable[[], object]) -> None:
 async def test_a_handler_is_called_for_what_it_waits_for(readiness: Readiness, pairs: list[Pair]) -> None:
     """Readable, writable, gone; and nothing after it was removed."""
     ours, theirs = pairs[0]
-    handler = Handler(lambda events: ours.recv(100) if events & READ else readiness.change(ours.fileno(), READ))
+    handler = Handler(
+        lambda events: ours.recv(100) if events & READ else readiness.change(ours.fileno(), READ)
+    )
     readiness.add(ours.fileno(), handler)
     theirs.send(b"hello")
     await until(lambda: handler.events)
@@ -89,7 +97,7 @@ async def test_a_failure_reaches_its_own_handler_only(readiness: Readiness, pair
 
     handlers = []
     for number, (ours, theirs) in enumerate(pairs):
-        handler = Handler(fail if number == 1 else lambda events, ours=ours: ours.recv(100))
+        handler = Handler(fail if number == 1 else partial(receive, ours))
         readiness.add(ours.fileno(), handler)
         handlers.append(handler)
         theirs.send(b"one")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from helios_trio.errors import TooManyConnections
-from helios_trio.pool.planner import Planner, PoolLimits, SlotStatus, Ticket
+from helios_trio.pool.planner import Claim, Planner, PoolLimits, SlotStatus, Ticket
 
 PLAIN: Mapping[str, str] = {}
 GERMAN = {"DateStyle": "German"}
@@ -42,7 +42,7 @@ class FakeClaim:
     label: Mapping[str, str] = field(factory=dict)
 
 
-def fits(slot: FakeSlot, claim: FakeClaim, *, shared: bool) -> bool:
+def fits(slot: FakeSlot, claim: Claim, *, shared: bool) -> bool:
     """The rule, said another way than in the planner."""
     if slot.placeholders - claim.placeholders:
         return False
@@ -90,7 +90,7 @@ class PoolMachine(RuleBasedStateMachine):
         limits = PoolLimits(maximum, min(minimum, maximum), connecting, 4, idle_timeout=50, max_lifetime=200)
         self.planner: Planner[FakeSlot] = Planner(limits, shared)
 
-    # -- what happens ------------------------------------------------------------------------------------------
+    # -- what happens ----------------------------------------------------------------------------------------
 
     @rule(claim=CLAIMS)
     def ask(self, claim: FakeClaim) -> None:
@@ -108,6 +108,16 @@ class PoolMachine(RuleBasedStateMachine):
         self.planner.wait(ticket)
         self.tickets.append(ticket)
         self.act()
+
+    @precondition(lambda self: self.planner.slots)
+    @rule(data=st.data())
+    def take_again(self, data: st.DataObject) -> None:
+        """A session wants the very connection it had before: only an idle one, and not before those who wait."""
+        slot = data.draw(st.sampled_from(sorted(self.planner.slots, key=id)))
+        free = slot.status is SlotStatus.IDLE and not self.tickets
+        assert self.planner.take_again_nowait(slot) is free
+        if free:
+            self.active.append(slot)
 
     @precondition(lambda self: self.active)
     @rule(data=st.data(), reusable=st.booleans(), tenant=st.booleans())
@@ -170,9 +180,9 @@ class PoolMachine(RuleBasedStateMachine):
         self.planner.limits = evolve(limits, max_connections=maximum, min_connections=min(2, maximum))
         self.act()
 
-    # -- what the pool does about it ---------------------------------------------------------------------------
+    # -- what the pool does about it -------------------------------------------------------------------------
 
-    def lend(self, slot: FakeSlot, claim: FakeClaim) -> None:
+    def lend(self, slot: FakeSlot, claim: Claim) -> None:
         """Only a connection that suits, and only one that nobody has."""
         assert slot.status is SlotStatus.ACTIVE
         assert slot not in self.active
@@ -209,7 +219,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.planner.move(victim, SlotStatus.CLOSED)
         self.opening += self.planner.to_open(100)
 
-    # -- what is always true -----------------------------------------------------------------------------------
+    # -- what is always true ---------------------------------------------------------------------------------
 
     @invariant()
     def each_connection_is_in_one_place(self) -> None:
@@ -246,7 +256,7 @@ class PoolMachine(RuleBasedStateMachine):
             assert not self.planner.idle
 
 
-PoolMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+PoolMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 TestPoolMachine = PoolMachine.TestCase
 
 

@@ -108,7 +108,7 @@ async def test_waiting_has_an_end(autojump_clock: trio.testing.MockClock) -> Non
         taken = await rig.take()
         before = trio.current_time()
         with pytest.raises(BackendUnavailable, match="free in time"):
-            await rig.take(timeout=5)
+            await rig.take(within=5)
         assert 5 <= trio.current_time() - before < 6.5
         assert rig.pool.counters.timeouts == 1
         rig.pool.give_back(taken)
@@ -120,7 +120,7 @@ async def test_the_reason_of_failed_connects_is_told(autojump_clock: trio.testin
     async with open_rig() as rig:
         rig.outcomes.extend(ConnectFailed("nobody listens there") for _ in range(1000))
         with pytest.raises(BackendUnavailable, match="nobody listens there"):
-            await rig.take(timeout=5)
+            await rig.take(within=5)
 
 
 async def test_a_full_queue_refuses_at_once(autojump_clock: trio.testing.MockClock) -> None:
@@ -216,7 +216,7 @@ async def test_a_server_that_is_starting_is_asked_again(
     """ "The database system is starting up" passes; clients wait meanwhile."""
     async with open_rig() as rig:
         rig.outcomes.append(ServerRefused("starting up", report=b"", sqlstate=sqlstate))
-        assert (await rig.take(timeout=30)).status is SlotStatus.ACTIVE
+        assert (await rig.take(within=30)).status is SlotStatus.ACTIVE
 
 
 async def test_one_clients_bad_settings_refuse_nobody_else(autojump_clock: trio.testing.MockClock) -> None:
@@ -228,7 +228,7 @@ async def test_one_clients_bad_settings_refuse_nobody_else(autojump_clock: trio.
 
         async def client(name: str, wish: Wish) -> None:
             try:
-                await rig.take(wish, timeout=30)
+                await rig.take(wish, within=30)
             except ServerRefused as refusal:
                 outcomes[name] = refusal.sqlstate
             else:
@@ -276,7 +276,7 @@ async def test_room_on_the_backend_is_shared(autojump_clock: trio.testing.MockCl
         assert found
 
 
-# -- reset -----------------------------------------------------------------------------------------------------------
+# -- reset ---------------------------------------------------------------------------------------------------
 
 
 async def test_a_used_connection_is_reset_before_it_is_lent(autojump_clock: trio.testing.MockClock) -> None:
@@ -337,7 +337,9 @@ async def test_a_connection_that_owes_its_client_is_stopped_and_closed(
         assert connection.status is SlotStatus.CLOSED
 
 
-async def test_a_server_that_is_being_stopped_is_lent_to_nobody(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_server_that_is_being_stopped_is_lent_to_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     """Rule 4: not even when a cancel of its client ends meanwhile and the server has answered."""
     async with open_rig(PoolLimits(1)) as rig:
         connection = await rig.take()
@@ -358,7 +360,7 @@ async def test_a_placeholder_survives_no_reset(autojump_clock: trio.testing.Mock
         assert connection.status is SlotStatus.CLOSED
 
 
-# -- connections that must not be handed on ----------------------------------------------------------------------------
+# -- connections that must not be handed on ------------------------------------------------------------------
 
 
 async def test_an_idle_connection_that_ends_is_forgotten(autojump_clock: trio.testing.MockClock) -> None:
@@ -424,14 +426,14 @@ async def test_a_server_that_talks_nonsense_harms_only_its_connection(
     async with open_rig(PoolLimits(5)) as rig:
         rig.rest = b"\xff\xff\xff\xff\xff\xff"
         with pytest.raises(BackendUnavailable):
-            await rig.take(timeout=2)
+            await rig.take(within=2)
         rig.rest = b""
-        connection = await rig.take(timeout=5)
+        connection = await rig.take(within=5)
         holder = connection.holder = Holder()
         await rig.servers[-1].send(b"\xff\xff\xff\xff\xff\xff")
         await holder.when_lost.wait()
         assert connection.status is SlotStatus.CLOSED
-        assert (await rig.take(timeout=5)).status is SlotStatus.ACTIVE
+        assert (await rig.take(within=5)).status is SlotStatus.ACTIVE
 
 
 async def test_a_bug_behind_a_grant_stays_with_its_session(autojump_clock: trio.testing.MockClock) -> None:
@@ -443,10 +445,10 @@ async def test_a_bug_behind_a_grant_stays_with_its_session(autojump_clock: trio.
 
         rig.pool.wait(Ticket[BackendConnection](Wish(), 1e9, buggy, lambda error: None))
         await trio.sleep(1)
-        assert (await rig.take(timeout=5)).status is SlotStatus.ACTIVE
+        assert (await rig.take(within=5)).status is SlotStatus.ACTIVE
 
 
-# -- cancels -----------------------------------------------------------------------------------------------------------
+# -- cancels -------------------------------------------------------------------------------------------------
 
 
 async def test_while_a_cancel_is_under_way_nobody_gets_the_connection(

@@ -39,7 +39,7 @@ async def last_words(client: ClientEnd) -> list[bytes]:
     return found
 
 
-# -- leases ------------------------------------------------------------------------------------------------------------
+# -- leases --------------------------------------------------------------------------------------------------
 
 
 async def test_clients_share_a_connection_between_transactions() -> None:
@@ -156,7 +156,7 @@ async def test_in_session_mode_the_connection_stays() -> None:
         assert executed(rig) == [["select one", "DISCARD ALL", "select two"]]
 
 
-# -- back-pressure -----------------------------------------------------------------------------------------------------
+# -- back-pressure -------------------------------------------------------------------------------------------
 
 
 async def test_a_slow_reader_gets_everything_and_leaves_a_usable_connection() -> None:
@@ -213,7 +213,7 @@ async def test_a_copy_that_fails_early_does_not_stop_its_client() -> None:
         assert codes(await client.ask(server.query("select x"))) == "TDCZ"
 
 
-# -- prepared statements ------------------------------------------------------------------------------------------------
+# -- prepared statements -------------------------------------------------------------------------------------
 
 
 async def test_prepared_statements_work_on_any_connection() -> None:
@@ -252,7 +252,7 @@ async def test_an_unnamed_statement_survives_an_error() -> None:
         assert executed(rig) == [["select mine"]]
 
 
-# -- settings ----------------------------------------------------------------------------------------------------------
+# -- settings ------------------------------------------------------------------------------------------------
 
 
 async def test_settings_travel_with_their_session() -> None:
@@ -291,7 +291,7 @@ async def test_reported_parameters_are_passed_on_once() -> None:
         assert [frame for frame in frames if frame[:1] == b"S"] == [server.message("S", b"TimeZone\0CET\0")]
 
 
-# -- endings ------------------------------------------------------------------------------------------------------------
+# -- endings -------------------------------------------------------------------------------------------------
 
 
 async def test_goodbye_frees_the_connection() -> None:
@@ -328,19 +328,24 @@ async def test_a_request_with_its_goodbye_is_answered() -> None:
         assert client.session.ending is Ending.TERMINATED
 
 
-async def test_a_client_that_vanishes_in_a_query_leaves_nothing_behind() -> None:
+async def test_a_client_that_vanishes_in_a_query_leaves_nothing_behind(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     """Its connection is not handed on with an answer to come."""
     async with open_rig(PoolLimits(1)) as rig:
         client = rig.open_client()
         await client.ask(server.query("select warm"))
         rig.servers[0].gate = trio.Event()
         await client.send(server.query("select never read"))
-        await until(lambda: not client.session.idle)
+        await trio.sleep(1)
+        assert not client.session.idle
         connection = next(iter(rig.pool.planner.slots))
         client.socket.close()
         await client.over.wait()
         assert client.session.ending is Ending.CLIENT_LOST
+        await trio.sleep(1)
         assert connection.status is SlotStatus.CLOSED
+        assert rig.cancelled == [1]
         assert codes(await rig.open_client().ask(server.query("select y"))) == "TDCZ"
 
 

@@ -104,7 +104,7 @@ def codes(data: bytes) -> str:
     return "".join(chr(frame[0]) for frame in seen(data))
 
 
-# -- cutting ---------------------------------------------------------------------------------------------------------
+# -- cutting -------------------------------------------------------------------------------------------------
 
 TEXTS = st.sampled_from(
     [
@@ -205,7 +205,7 @@ def test_a_shared_connection_answers_as_one_of_ones_own(sent: list[bytes]) -> No
         assert got.count(b"\0VERROR\0") == expected.count(b"\0VERROR\0")
 
 
-# -- prepared statements -----------------------------------------------------------------------------------------------
+# -- prepared statements -------------------------------------------------------------------------------------
 
 
 def test_equal_statements_share_one_name_on_the_server() -> None:
@@ -369,7 +369,7 @@ def test_a_statement_too_large_to_keep_is_never_another_one(name: str) -> None:
     assert client.model.executed == []
 
 
-# -- what stops a stream -----------------------------------------------------------------------------------------------
+# -- what stops a stream -------------------------------------------------------------------------------------
 
 
 @given(CONVERSATIONS, CUTS)
@@ -448,7 +448,7 @@ def test_databases_that_go_are_announced_before() -> None:
     assert client.databases == ["old"]
 
 
-# -- large and bad -------------------------------------------------------------------------------------------------
+# -- large and bad -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [lambda body: server.query(body), lambda body: server.copy_data(body)])
@@ -536,7 +536,7 @@ def test_garbage_in_a_frame_never_crashes_a_session(
     assert client.sent.endswith(server.SYNC)
 
 
-# -- goodbye -----------------------------------------------------------------------------------------------------------
+# -- goodbye -------------------------------------------------------------------------------------------------
 
 
 def test_goodbye_without_a_connection_takes_none() -> None:

@@ -164,8 +164,10 @@ def run_suite(suite: Suite, options: argparse.Namespace, results: Path) -> bool:
             results,
         )
         outcomes = runner.run_both(suite.arguments(everything=options.all), "run")
-        verdict = runner.repeat(not_kept(*outcomes), options.repeats)
+        suspects = not_kept(*outcomes)
+        verdict = runner.repeat([node for node in suspects if node not in suite.gambles], options.repeats)
     print_verdict(suite, *outcomes, verdict)
+    print_nodes("decided by timing, not counted", [node for node in suspects if node in suite.gambles])
     return bool(verdict.lost)
 
 
@@ -173,16 +175,18 @@ def print_verdict(suite: Suite, direct: Outcomes, proxied: Outcomes, verdict: Ve
     """One line of numbers, and a line for each test that was not the same on both sides."""
     print(
         f"{suite.title}: {count_passed(direct)} of {len(direct)} tests pass directly, "
-        f"{count_passed(proxied)} of {len(proxied)} through the proxy, {len(verdict.lost)} lost"
+        f"{count_passed(proxied)} of {len(proxied)} through the proxy, {len(verdict.lost)} lost",
+        flush=True,
     )
-    for title, nodes in (
-        ("LOST", verdict.lost),
-        ("unsteady through the proxy", verdict.unsteady),
-        ("fails directly too when repeated", verdict.fails_directly),
-    ):
-        for node in nodes:
-            print(f"  {title}: {node}")
-    sys.stdout.flush()
+    print_nodes("LOST", verdict.lost)
+    print_nodes("unsteady through the proxy", verdict.unsteady)
+    print_nodes("fails directly too when repeated", verdict.fails_directly)
+
+
+def print_nodes(title: str, nodes: Sequence[str]) -> None:
+    """One line for each test."""
+    for node in nodes:
+        print(f"  {title}: {node}", flush=True)
 
 
 @contextmanager

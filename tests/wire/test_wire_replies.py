@@ -89,7 +89,7 @@ def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in itertools.pairwise(at)]
 
 
-# -- what clients do: each unit is what a driver would send without waiting -----------------------------------------
+# -- what clients do: each unit is what a driver would send without waiting ----------------------------------
 
 TEXTS = st.sampled_from(
     ["select a", "select b", "fail", "insert x", "begin", "commit", "rollback", "", "syntax"]
@@ -260,7 +260,7 @@ def test_a_watcher_sees_its_own_reply_and_nothing_else(units: list[list[bytes]],
         assert (watcher.seen, watcher.skipped) == (shown, skipped)
 
 
-# -- one behaviour at a time -----------------------------------------------------------------------------------------
+# -- one behaviour at a time ---------------------------------------------------------------------------------
 
 
 def test_after_an_error_the_server_skips_to_sync() -> None:

@@ -193,7 +193,7 @@ NOT_CARRIED: Final[Mapping[str, str]] = {
     "server_check_query": "connections are checked by themselves when they are handed out",
     "server_fast_close": "connections are closed at the first safe moment",
     "server_login_retry": "a server that is down is tried again with growing pauses",
-    "server_reset_query_always": "outside session mode settings are kept for each client without it",
+    "server_reset_query_always": "see reset_always in [pool], which is off",
     "server_tls_ciphers": "the defaults of OpenSSL are used",
     "server_tls13_ciphers": "the defaults of OpenSSL are used",
     "server_tls_protocols": "TLS 1.2 and newer are used",

@@ -9,7 +9,7 @@ import attrs
 from attrs import frozen
 
 from helios_trio.config.keys import inherited, key, tables
-from helios_trio.config.kinds import Count, Limit, Name, PositiveCount
+from helios_trio.config.kinds import Count, Limit, Name, PositiveCount, Switch
 from helios_trio.config.words import PoolMode, PoolModeWord, Reuse, ReuseWord
 
 
@@ -31,6 +31,11 @@ class PoolSettings:
         Reuse.RESET, "session mode: reset runs reset_query and reuses the connection, pristine closes it"
     )
     reset_query: Name = key("DISCARD ALL", "session mode with reuse = reset: run when a client leaves")
+    reset_always: Switch = key(
+        False,
+        "transaction and statement mode: clean a connection whenever another client gets it, also where no statement "
+        "was seen that could have left something (triggers, views, defaults that call functions)",
+    )
     max_prepared_statements: Count = key(200, "protocol prepared statements kept on each server connection")
 
 
@@ -50,6 +55,7 @@ class PoolRule:
     max_lifetime: Limit | None = inherited(PoolSettings, "max_lifetime")
     reuse: ReuseWord | None = inherited(PoolSettings, "reuse")
     reset_query: Name | None = inherited(PoolSettings, "reset_query")
+    reset_always: Switch | None = inherited(PoolSettings, "reset_always")
     max_prepared_statements: Count | None = inherited(PoolSettings, "max_prepared_statements")
 
     def matches(self, database: str, user: str) -> bool:

@@ -61,7 +61,7 @@ class ProxySettings:
     )
     max_client_connections: PositiveCount = key(10000, "clients beyond this number are refused with 53300")
     max_unauthenticated_connections: PositiveCount = key(
-        500, "clients that may be logging in at the same time; further ones are closed"
+        500, "clients that may be logging in at the same time; further ones wait for their turn"
     )
     application_name_suffix: Name | None = key(
         None, "appended to the application_name that servers see", example=" (helios)"

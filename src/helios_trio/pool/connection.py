@@ -121,7 +121,8 @@ class BackendConnection(Pipe):
             self.on_bytes(self.greeting.rest)
 
     def end_of_requests(self) -> None:
-        """Tell the server that nothing more will come; it may still answer."""
+        """Tell the server that nothing more will come; it may still answer, but serves nobody else."""
+        self.side.spoilt = True
         try:
             self.transport.shutdown_write()
         except HeliosError as error:

@@ -102,6 +102,9 @@ class Pool:
         self._retry_at = 0.0
         self._retry_delay = 0.0
         self.last_error: str = ""
+        #: sessions that belong here
+        self.sessions = 0
+        self.unused_since = trio.current_time()
 
     # -- lending: synchronous ----------------------------------------------------------------------------------
 
@@ -208,6 +211,7 @@ class Pool:
         if self._cancel is not None and self._nursery is not None and not connection.side.replies.quiet:
             self.planner.move(connection, SlotStatus.BUSY)
             connection.unpause()
+            connection.side.replies.uncertain = True  # whoever else waits for it here must not hand it on
             self.stopping += 1
             self._nursery.start_soon(self._stop, self._cancel, connection, reason)
             return
@@ -335,6 +339,17 @@ class Pool:
         self._retry_delay = min(max(self._retry_delay * 2, _RETRY_FIRST), _RETRY_MOST)
         self._retry_at = trio.current_time() + self._retry_delay
         self._alarm.set()
+
+    def is_unused(self, now: float, seconds: float) -> bool:
+        """Whether nobody has had any business here for that long."""
+        if self.sessions or self.planner.total or self.planner.waiting or self.stopping:
+            self.unused_since = now
+        return now - self.unused_since >= seconds
+
+    def close(self) -> None:
+        """Nobody needs the pool any more: `run` returns."""
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after the pool until cancelled: connects, deadlines, idle times. Closes everything at its end."""

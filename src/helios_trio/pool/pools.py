@@ -6,6 +6,7 @@ Used by: proxy.handshake (finds the pool of a client), admin (figures), app (run
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Final
 
 import trio
 from attrs import frozen
@@ -23,6 +24,9 @@ from helios_trio.pool.pool import Cancel, Pool
 from helios_trio.pool.server_auth import Credentials
 from helios_trio.session.settings import Label
 from helios_trio.wire.options import parse_options
+
+#: Seconds after which a pool without clients and connections is forgotten.
+_UNUSED_TIME: Final = 10.0
 
 
 @frozen
@@ -90,7 +94,17 @@ class Pools:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
-            await trio.sleep_forever()
+            while True:
+                await trio.sleep(_UNUSED_TIME)
+                self._drop_unused(trio.current_time())
+
+    def _drop_unused(self, now: float) -> None:
+        """Pools of databases and users that nobody asks for, existing or not, are forgotten."""
+        for key, pool in list(self._pools.items()):
+            if pool.is_unused(now, _UNUSED_TIME):
+                pool.close()
+                del self._pools[key], self._asked[key]
+                self._credentials.pop(key, None)
 
     async def wait_stopped(self) -> None:
         """Return when no server is being told to stop what it does for a session that has ended."""

@@ -100,6 +100,7 @@ class Proxy:
         self.hubs = hubs
         self.facts = facts
         self.limits = limits
+        self._logins = trio.Semaphore(limits.max_unauthenticated)
         self.counters = ProxyCounters()
         self.sessions: dict[int, Session] = {}
         self.draining = False
@@ -114,7 +115,7 @@ class Proxy:
     async def serve_client(self, transport: PlainTransport) -> None:
         """Serve one accepted connection to its end. Raises nothing but what cancels or is a bug."""
         self.counters.accepted += 1
-        if self.unauthenticated >= self.limits.max_unauthenticated:
+        if self.unauthenticated >= self.limits.max_clients:
             self.counters.refused += 1
             transport.close()
             return
@@ -124,8 +125,7 @@ class Proxy:
         self.unauthenticated += 1
         try:
             try:
-                with trio.fail_after(self.limits.login_timeout):
-                    admitted = await self._admit(stream, opening)
+                admitted = await self._log_in(stream, opening)
             finally:
                 self.unauthenticated -= 1
             if admitted is not None:
@@ -144,6 +144,12 @@ class Proxy:
             _log.exception("session crashed", client=transport.peer)
         finally:
             stream.transport.close()
+
+    async def _log_in(self, stream: FrameStream, opening: _Opening) -> Admitted | None:
+        """Admit within the time limit; in a storm of connections the others wait for their turn, unread."""
+        async with self._logins:
+            with trio.fail_after(self.limits.login_timeout):
+                return await self._admit(stream, opening)
 
     async def _admit(self, stream: FrameStream, opening: _Opening) -> Admitted | None:
         packet = await read_opening(stream, self.tls)
@@ -201,7 +207,9 @@ class Proxy:
     ) -> None:
         virtual = self._virtual(admitted)
         settings = destination.settings
-        policy = SessionPolicy(settings.mode, settings.queue_timeout, settings.max_prepared_statements)
+        policy = SessionPolicy(
+            settings.mode, settings.queue_timeout, settings.max_prepared_statements, settings.reset_always
+        )
         connection: BackendConnection | None = None
         greeting = self._greetings.get(pool, virtual.startup) if destination.shared else None
         if greeting is None:
@@ -223,6 +231,7 @@ class Proxy:
         if connection is not None:
             session.hold(connection)
         self.sessions[virtual.id] = session
+        pool.sessions += 1
         self.cancels.add(session.virtual_pid, session)
         try:
             if greeting is None:
@@ -242,6 +251,7 @@ class Proxy:
             session.give_up_lease()
             self.cancels.remove(session.virtual_pid, session)
             del self.sessions[virtual.id]
+            pool.sessions -= 1
             self._session_gone.set()
             self.counters.endings[session.ending or Ending.KILLED] += 1
 
@@ -271,6 +281,12 @@ class Proxy:
     def _on_databases_gone(self, databases: tuple[str, ...]) -> None:
         for database in databases:
             self.pools.close_database(database)
+
+    def reconfigure(self, limits: ProxyLimits) -> None:
+        """Take over other limits, for those who come from now on."""
+        if limits.max_unauthenticated != self.limits.max_unauthenticated:
+            self._logins = trio.Semaphore(limits.max_unauthenticated)
+        self.limits = limits
 
     # -- all clients -------------------------------------------------------------------------------------------
 

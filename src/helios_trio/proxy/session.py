@@ -67,6 +67,7 @@ class SessionPolicy:
     mode: PoolMode
     queue_timeout: float
     max_prepared: int
+    cleanse_always: bool = False
 
 
 class Session(Pipe):
@@ -125,6 +126,7 @@ class Session(Pipe):
         self.requests = RequestStream(
             virtual, facts, self._lease_nowait, shared=self.shared, max_prepared=policy.max_prepared
         )
+        self.requests.cleanse_always = policy.cleanse_always
         self.requests.on_label = self._on_label
         self.requests.on_databases_gone = on_databases_gone
         self.requests.on_checked = self._on_checked

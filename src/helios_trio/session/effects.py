@@ -15,7 +15,7 @@ from attrs import define
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.facts import Facts, StatementFacts, TransactionControl
-from helios_trio.sql.kinds import ALL, AdvisoryLevel, DiscardTarget, TransactionVerb
+from helios_trio.sql.kinds import ALL, AdvisoryLevel, DiscardTarget, StatementKind, TransactionVerb
 from helios_trio.wire.codes import Backend, Status
 
 _DONE = (Backend.COMMAND_COMPLETE, Backend.EMPTY_QUERY_RESPONSE)
@@ -58,7 +58,7 @@ def apply(statement: StatementFacts, tag: bytes, session: VirtualSession, server
         session.sql_prepared.add(statement.prepares.encode())
     elif isinstance(statement.deallocates, str):
         session.sql_prepared.discard(statement.deallocates.encode())
-    if _may_pin(statement):
+    if _may_pin(statement) or _may_be_temporary(statement, session):
         session.probe_wanted = True
 
 
@@ -100,6 +100,20 @@ def _may_pin(statement: StatementFacts) -> bool:
         or any(call.level is AdvisoryLevel.SESSION for call in statement.advisory)
         or statement.opaque
     )
+
+
+_CREATES = (
+    StatementKind.CREATE_TABLE,
+    StatementKind.CREATE_TABLE_AS,
+    StatementKind.CREATE_VIEW,
+    StatementKind.CREATE_SEQUENCE,
+    StatementKind.SELECT,
+)
+
+
+def _may_be_temporary(statement: StatementFacts, session: VirtualSession) -> bool:
+    """Whether it creates something where search_path puts it, and that may be the temporary schema."""
+    return statement.kind in _CREATES and "pg_temp" in session.label.get("search_path", "")
 
 
 def finish_unit(status: int, session: VirtualSession, server: ServerSide) -> None:

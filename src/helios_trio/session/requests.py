@@ -93,6 +93,8 @@ class RequestStream:
         self.violation: ProtocolViolation | None = None
         #: Terminate was passed on to the server: the connection ends with its last answer
         self.said_goodbye = False
+        #: clean connections of whatever another session may have left, seen or not
+        self.cleanse_always = False
         #: channels of a LISTEN that stopped the stream (Need.HUB)
         self.wanted_channels: tuple[str, ...] = ()
         self._facts = facts
@@ -140,7 +142,7 @@ class RequestStream:
         strange = server.last_session != session.id
         server.last_session = session.id
         self._strange_sequences = strange
-        self._cleanse = strange and server.tainted
+        self._cleanse = strange and (server.tainted or self.cleanse_always)
         if self.shared:
             state, label = session.state, server.label
             if (
@@ -380,6 +382,7 @@ class RequestStream:
         if not asked or not server.replies.idle or self.session.in_batch:
             return lead
         self._strange_sequences = False
+        self.session.bound["sequence values"] = 1
         server.replies.push(replies.QUERY | replies.SWALLOW)
         return (lead or b"") + query_frame("DISCARD SEQUENCES")
 
