@@ -76,6 +76,13 @@ def run_chaos(session: nox.Session, *arguments: str) -> None:
 
 
 @nox.session
+def suites(session: nox.Session) -> None:
+    """Public test suites of drivers, directly and through the proxy; arguments go to the runner."""
+    install(session, package="-e.[embedded]")
+    session.run("python", "tests/suites/run.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure, and rewrite the table in bench/README.md; arguments go to bench/report.py."""
     install(session, package="-e.[embedded]")

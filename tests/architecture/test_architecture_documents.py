@@ -127,10 +127,9 @@ def test_compose_mounts_and_publishes_what_is_configured() -> None:
     assert "./container.toml:/etc/helios/helios.toml:ro" in text
     assert "dockerfile: examples/deploy/Dockerfile" in text
     proxy = tomllib.loads((DEPLOY / "container.toml").read_text())["proxy"]
-    for key in ("listen_address", "admin_listen_address"):
-        port = proxy[key].rpartition(":")[2]
-        assert f'127.0.0.1:{port}:{port}"' in text
-        assert port in re.findall(r"\d+", (DEPLOY / "Dockerfile").read_text())
+    port = proxy["listen_address"].rpartition(":")[2]
+    assert f'127.0.0.1:{port}:{port}"' in text
+    assert port in re.findall(r"\d+", (DEPLOY / "Dockerfile").read_text())
 
 
 def test_systemd_is_told_how_the_proxy_is(tmp_path: Path, direct_address: tuple[str, int]) -> None:

@@ -217,7 +217,11 @@ class PoolMachine(RuleBasedStateMachine):
         while (victim := self.planner.to_evict()) is not None:
             assert self.tickets or self.planner.total > self.planner.limits.max_connections
             self.planner.move(victim, SlotStatus.CLOSED)
-        self.opening += self.planner.to_open(100)
+        shared, before = self.planner.shared, self.planner.total
+        for number, variant in enumerate(self.planner.to_open(100), 1):
+            wanted = any(fits(FakeSlot(variant), ticket.claim, shared=shared) for ticket in self.tickets)
+            assert wanted or before + number <= self.planner.limits.min_connections
+            self.opening.append(variant)
 
     # -- what is always true ---------------------------------------------------------------------------------
 

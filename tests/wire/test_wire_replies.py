@@ -446,12 +446,13 @@ def test_the_owner_is_told_what_an_error_answers() -> None:
     st.integers(0, 2**32 - 1),
 )
 def test_bytes_that_are_no_message_are_refused(before: bytes, code: int, length: int) -> None:
-    """Rule 5: an unknown type or a length below 4 ends the connection; known ones are accepted."""
+    """Rule 5: an unknown type, a length below 4, and one too long of what must be held, end the connection."""
     known = code in b"RK23CWcdGHDIEVvnNAtS1sZT"
+    absurd = (code in b"ZGSA" and length >= replies.LOOK_LIMIT) or (code == ord("Z") and length == 4)
     stream = ReplyStream(Recorder())
     stream.push(replies.QUERY)
     data = before + bytes([code]) + length.to_bytes(4, "big")
-    if known and length >= 4:
+    if known and length >= 4 and not absurd:
         stream.feed(data)
         return
     with pytest.raises(ProtocolViolation):

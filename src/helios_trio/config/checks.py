@@ -54,6 +54,13 @@ def _readable(file: FilePath) -> bool:
 
 def _listeners(config: Config) -> Iterator[Problem]:
     here, admin = ("proxy", "listen_address"), ("proxy", "admin_listen_address")
+    inside = config.proxy.admin_listen_address
+    if inside is not None and not inside.is_loopback:
+        yield expected(
+            admin,
+            "an address of this machine only, as nobody is asked who they are",
+            shown=string(str(inside)),
+        )
     addresses = [
         each for each in config.proxy.listen_address if not isinstance(each, TcpAddress) or each.port
     ]

@@ -104,7 +104,7 @@ class Pool:
         self.last_error: str = ""
         #: sessions that belong here
         self.sessions = 0
-        self.unused_since = trio.current_time()
+        self._unused_since: float | None = None
 
     # -- lending: synchronous ----------------------------------------------------------------------------------
 
@@ -343,8 +343,10 @@ class Pool:
     def is_unused(self, now: float, seconds: float) -> bool:
         """Whether nobody has had any business here for that long."""
         if self.sessions or self.planner.total or self.planner.waiting or self.stopping:
-            self.unused_since = now
-        return now - self.unused_since >= seconds
+            self._unused_since = None
+        elif self._unused_since is None:
+            self._unused_since = now
+        return self._unused_since is not None and now - self._unused_since >= seconds
 
     def close(self) -> None:
         """Nobody needs the pool any more: `run` returns."""

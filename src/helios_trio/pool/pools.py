@@ -129,6 +129,10 @@ class Pools:
         """Take over other limits; connections beyond them are closed when they are given back."""
         for key, pool in self._pools.items():
             pool.planner.limits = limits_of(settings_for(*self._asked[key]))
+            surplus = max(0, pool.planner.total - pool.planner.limits.max_connections)
+            for connection in list(pool.planner.idle_slots())[:surplus]:
+                pool.discard(connection, "pool made smaller")
+            pool.act()
 
     async def connect_alone(
         self, destination: Destination, credentials: Credentials, parameters: Mapping[str, str]

@@ -65,14 +65,18 @@ class ListenerHub:
 
     async def listen(self, channels: tuple[str, ...], subscriber: Subscriber) -> None:
         """Return when the hub listens to all of them. Raises HeliosError when the server cannot be had."""
-        async with self._lock:
-            if self._connection is None:
-                await self._open()
-            for channel in channels:
-                if channel not in self._subscribers:
-                    await self._say(f"LISTEN {quote_identifier(channel)}")
-                    self._subscribers[channel] = set()
-                self._subscribers[channel].add(subscriber)
+        try:
+            async with self._lock:
+                if self._connection is None:
+                    await self._open()
+                for channel in channels:
+                    if channel not in self._subscribers:
+                        await self._say(f"LISTEN {quote_identifier(channel)}")
+                        self._subscribers[channel] = set()
+                    self._subscribers[channel].add(subscriber)
+        except BaseException:  # the session has ended meanwhile, or cannot listen to all of them
+            self.leave(subscriber, frozenset(channels))
+            raise
 
     def leave(self, subscriber: Subscriber, channels: frozenset[str]) -> None:
         """The session does not want these channels any more."""

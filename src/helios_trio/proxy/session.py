@@ -188,6 +188,9 @@ class Session(Pipe):
         if self.ending is None:
             self.ending = ending
             self._error = error
+            connection = self._connection
+            if connection is not None and connection.side.replies.mid_message:
+                self._error = None  # it would be read as the rest of the message
             self.unregister()
             self._ended.set()
             self._settled.set()
@@ -596,7 +599,9 @@ class Session(Pipe):
         """The connection is gone. What the server said about it has been forwarded."""
         connection, self._connection = self._connection, None
         self.requests.detach()
-        if self.requests.said_goodbye:
+        if connection is not None and connection.side.replies.mid_message:
+            self.end(Ending.SERVER_LOST)  # a report would be read as the rest of the message
+        elif self.requests.said_goodbye:
             self.end(Ending.TERMINATED)
         elif connection is not None and connection.said_fatal:
             self.end(Ending.SERVER_LOST)

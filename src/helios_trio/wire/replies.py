@@ -202,6 +202,11 @@ class ReplyStream:
         return not self._expected and not self._skipping
 
     @property
+    def mid_message(self) -> bool:
+        """The client has been sent the beginning of a message whose rest is still to come."""
+        return bool(self._gap) and not self._gap_swallowed
+
+    @property
     def swallowing(self) -> bool:
         """Whether the reply that is coming in belongs to a request of the proxy."""
         return bool(self._expected and self._expected[0] & SWALLOW)
