@@ -16,6 +16,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 CHAOS = Path("tests/chaos")
+CHAOS_SHORT = ("storms", "signals")
 CODE = ("src", "tests", "bench", "examples", "noxfile.py")
 
 
@@ -57,22 +58,22 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def chaos_short(session: nox.Session) -> None:
-    """The failures that nothing may come of, each a few times."""
-    run_chaos(session)
+    """Storms of connections and cancel requests, and signals under load; the rest of it is `chaos`."""
+    run_chaos(session, "-n", "2", *(str(CHAOS / f"test_chaos_{topic}.py") for topic in CHAOS_SHORT))
 
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """The same for as long as the arguments to pytest say."""
-    run_chaos(session, *session.posargs)
+    """Every fault there is a test for; `--long` and other arguments go to pytest."""
+    run_chaos(session, "-n", "2", str(CHAOS), *session.posargs)
 
 
 def run_chaos(session: nox.Session, *arguments: str) -> None:
-    """Run tests/chaos, one test at a time: they load the machine themselves."""
+    """Run tests of tests/chaos."""
     if not CHAOS.is_dir():
         session.skip(f"there is no {CHAOS}")
     install(session, "test", package="-e.[embedded]")
-    session.run("pytest", str(CHAOS), *arguments)
+    session.run("pytest", *arguments)
 
 
 @nox.session
