@@ -1,3 +1,18 @@
-"""helios_trio: a PostgreSQL proxy whose client sessions outlive their servers."""
+"""helios_trio: a PostgreSQL proxy whose client sessions outlive their servers.
+
+The nouns, and where they live:
+
+* `VirtualSession` (`session/`) - what a client believes its session to be: settings, prepared statements, pins.
+* `RequestStream` (`session/`) and `ReplyStream` (`wire/`) - the two halves of the way of the data, without any I/O:
+  what a client sends, made fit for its server connection; what a server owes, cut into the client's and our own.
+* `Backend` (`pipeline/`) - one PostgreSQL server that the proxy may use: data only; its state is in `Topology`.
+* `BackendConnection` (`pool/`) - one authenticated connection to a backend, with the label of the state it carries.
+* `Pool` and `Planner` (`pool/`) - who gets which connection: decided by the planner, done by the pool.
+* `Session` (`proxy/`) - the Trio side of a client: its nursery, its socket, its `VirtualSession`, its lease.
+* `Topology` (`cluster/`) - which servers there are and which of them takes writes.
+* `Readiness` (`net/`) - one epoll for all sockets through which bytes merely pass, served by one Trio task.
+* `EmbeddedCluster` (`embedded/`) - a real PostgreSQL cluster from a wheel: the default of `serve`.
+* `Assembly` - all of these, made from one `Config` and wired to each other; `app` runs them.
+"""
 
 __version__ = "0.1.0"

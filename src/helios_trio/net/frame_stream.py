@@ -86,12 +86,21 @@ class FrameStream:
             raise ProtocolViolation("invalid message length")
         return event
 
+    async def read_ahead(self, limit: int) -> bool:
+        """Receive without looking, up to `limit` bytes; False at end of stream. `take_rest` gives what has come."""
+        while len(self._unread) < limit:
+            data = await self.transport.receive_some(RECEIVE_SIZE)
+            if not data:
+                return False
+            self._unread += data
+        return True
+
     async def send(self, data: bytes) -> None:
         """Send everything; see `Transport.send_all`."""
         await self.transport.send_all(data)
 
     def take_rest(self) -> bytes:
         """The bytes received and not yet read; whoever takes the transport over begins with them."""
-        rest = bytes(self._unread) + self.reader.take_rest()
+        rest = self.reader.take_rest() + bytes(self._unread)
         self._unread.clear()
         return rest

@@ -88,6 +88,9 @@ class Pipe:
 
     def on_ready(self, events: int) -> None:
         """See `net.readiness.Handler`."""
+        if events == READ and not self.paused:  # nearly always
+            self._read()
+            return
         if events & WRITE:
             self._flush()
         if events & READ and not self.paused:

@@ -184,6 +184,10 @@ class Planner(Generic[S]):
             self.move(slot, SlotStatus.CLOSED)
             return None
         slot.idle_since = now
+        if not self.waiting and slot.status is SlotStatus.ACTIVE:
+            slot.status = SlotStatus.IDLE
+            self._idle[slot] = None
+            return None
         ticket = self._next_for(slot) if self.waiting else None
         self.move(slot, SlotStatus.IDLE if ticket is None else SlotStatus.ACTIVE)
         return ticket

@@ -138,8 +138,9 @@ class Pool:
             return
         side = connection.side
         replies = side.replies
-        reusable = replies.idle and not (replies.uncertain or side.spoilt or connection.said_fatal)
-        self._hand_on(connection, reusable)
+        self._hand_on(
+            connection, replies.idle and not (replies.uncertain or side.spoilt or connection.said_fatal)
+        )
 
     def give_back_used(self, connection: BackendConnection) -> None:
         """A whole session has ended: reset the connection before anybody else gets it, or close it."""
@@ -182,14 +183,15 @@ class Pool:
             self._hand_on(connection, replies.idle and not replies.uncertain)
 
     def _hand_on(self, connection: BackendConnection, reusable: bool) -> None:
-        now = self._readiness.now
-        ticket = self.planner.give_back(connection, now, reusable=reusable)
-        if ticket is not None:
+        planner = self.planner
+        ticket = planner.give_back(connection, self._readiness.now, reusable=reusable)
+        if ticket is None and connection.status is SlotStatus.IDLE:
+            if planner.waiting:
+                self.act()
+        elif ticket is not None:
             self._grant(ticket, connection)
-        elif connection.status is SlotStatus.CLOSED:
+        else:
             self._close(connection, "not reusable")
-        elif self.planner.waiting:
-            self.act()
 
     def _grant(self, ticket: Ticket[BackendConnection], connection: BackendConnection) -> None:
         ticket.done = True

@@ -6,6 +6,7 @@ Used by: app (gives `Proxy.serve_client` to the listeners, drains and reloads).
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from itertools import count
 from typing import Final, Protocol
 
@@ -28,7 +29,7 @@ from helios_trio.proxy.cancels import CancelRegistry
 from helios_trio.proxy.greeting import Greetings
 from helios_trio.proxy.hub import Hubs
 from helios_trio.proxy.passthrough import pass_through
-from helios_trio.proxy.session import Ending, Session, SessionPolicy
+from helios_trio.proxy.session import HELD_LIMIT, Ending, Session, SessionPolicy
 from helios_trio.session.settings import Label, TransactionalState
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.cache import FactsCache
@@ -215,7 +216,7 @@ class Proxy:
         if greeting is None:
             if destination.shared and self._has_other_switches(virtual):
                 await self._try_switches(admitted, destination, virtual)
-            connection = await acquire(pool, virtual, settings.queue_timeout)
+            connection = await acquire(pool, virtual, settings.queue_timeout, admitted.stream)
         session = Session(
             admitted.stream.transport,
             self.readiness,
@@ -325,8 +326,13 @@ def shared_pid(session: int) -> int:
     return (session & 0x3FFFFFFF) | 0x40000000
 
 
-async def acquire(pool: Pool, virtual: VirtualSession, seconds: float) -> BackendConnection:
-    """A connection for this session; waits up to so many `seconds`. Raises BackendUnavailable and the like."""
+async def acquire(
+    pool: Pool, virtual: VirtualSession, seconds: float, client: FrameStream
+) -> BackendConnection:
+    """A connection for this session; waits up to so many `seconds`, or until its client has gone.
+
+    Raises BackendUnavailable and the like, ConnectionLost for a client that has gone.
+    """
     found = pool.take_nowait(virtual)
     if found is not None:
         return found
@@ -340,17 +346,33 @@ async def acquire(pool: Pool, virtual: VirtualSession, seconds: float) -> Backen
     ticket = Ticket[BackendConnection](virtual, trio.current_time() + seconds, settle, settle)
     pool.wait(ticket)
     try:
-        await arrived.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_watch_client, client, settle)
+            await arrived.wait()
+            nursery.cancel_scope.cancel()
     except BaseException:
         pool.withdraw(ticket)
         for result in results:
             if isinstance(result, BackendConnection):
                 pool.give_back(result)
         raise
-    result = results[0]
-    if isinstance(result, Exception):
-        raise result
-    return result
+    first, *others = results
+    if isinstance(first, Exception):
+        pool.withdraw(ticket)
+        for result in others:
+            if isinstance(result, BackendConnection):
+                pool.give_back(result)
+        raise first
+    return first
+
+
+async def _watch_client(client: FrameStream, gone: Callable[[Exception], None]) -> None:
+    """Notice a client that leaves while it waits; what it sends too early is kept, within bounds."""
+    try:
+        if not await client.read_ahead(HELD_LIMIT):
+            gone(ConnectionLost(f"{client.transport.peer} left while it was waiting"))
+    except ConnectionLost as error:
+        gone(error)
 
 
 async def _refuse(stream: FrameStream, report: bytes) -> None:

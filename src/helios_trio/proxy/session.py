@@ -46,6 +46,9 @@ LAST_ANSWERS_TIME: Final = 1.0
 HELD_LIMIT: Final = 64 * 1024
 
 
+_NOTHING: Final = Need.NOTHING
+
+
 class Ending(Enum):
     """Why a session ended; the metrics count them."""
 
@@ -259,7 +262,19 @@ class Session(Pipe):
     def on_bytes(self, data: bytes) -> None:
         """See `net.pipe.Pipe`."""
         self.active_since = self.readiness.now
-        self._feed(data)
+        requests = self.requests
+        if requests.need is not _NOTHING:
+            self._feed(data)
+            return
+        out = requests.feed(data)
+        connection = self._connection
+        if requests.need is _NOTHING and connection is not None and not self._half_closed:
+            if out:
+                connection.send(out)
+                if connection.congested:
+                    self.pause()
+        else:
+            self._forward(out)
 
     def _feed(self, data: bytes) -> None:
         requests = self.requests
@@ -472,7 +487,7 @@ class Session(Pipe):
             return
         if connection.side.replies.status == Status.IDLE:
             counters.transactions += 1
-            if self.shared and not requests.holding and requests.at_boundary:
+            if self.shared and requests.between:
                 self._after_transaction(connection)
             if self._notifications:
                 self._deliver_notifications()

@@ -117,6 +117,11 @@ class RequestStream:
         return not self._gap and not self.session.in_batch
 
     @property
+    def between(self) -> bool:
+        """Nothing of the client is kept, half sent, or waiting for its Sync."""
+        return not (self._pieces or self._gap or self.session.in_batch)
+
+    @property
     def holding(self) -> bool:
         """Whether bytes of the client are kept here."""
         return bool(self._pieces)

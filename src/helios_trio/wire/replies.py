@@ -43,6 +43,7 @@ _IN_BATCH: Final = PARSE | BIND | DESCRIBE | EXECUTE | CLOSE
 
 #: Bytes of a ReadyForQuery message.
 _READY_SIZE: Final = 6
+_READY: Final = Backend.READY_FOR_QUERY
 #: Longest message that is kept whole because somebody must look inside it, in bytes.
 LOOK_LIMIT: Final = 1 << 20
 
@@ -261,6 +262,19 @@ class ReplyStream:
                 if traits & head:
                     self._pop()
                     head = expected[0] if expected else 0
+                at = following
+                continue
+            if (
+                code == _READY
+                and following == at + _READY_SIZE <= end
+                and head & _ENDS_BATCH
+                and not head & _ATTENDED
+            ):
+                self.status = data[at + 5]
+                self.copy_in = False
+                self._pop()
+                head = expected[0] if expected else 0
+                self._ready_due = not head
                 at = following
                 continue
             if not traits or following < at + 5:
