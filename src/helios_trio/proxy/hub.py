@@ -77,17 +77,22 @@ class ListenerHub:
         except BaseException:  # the session has ended meanwhile, or cannot listen to all of them
             self.leave(subscriber, frozenset(channels))
             raise
+        if not self._lock.locked():
+            self._unlisten_unheard()
 
     def leave(self, subscriber: Subscriber, channels: frozenset[str]) -> None:
         """The session does not want these channels any more."""
         for channel in channels:
-            sessions = self._subscribers.get(channel)
-            if sessions is None:
-                continue
-            sessions.discard(subscriber)
-            if not sessions and not self._lock.locked():
-                del self._subscribers[channel]
-                self._send(f"UNLISTEN {quote_identifier(channel)}", _Answer())
+            if (sessions := self._subscribers.get(channel)) is not None:
+                sessions.discard(subscriber)
+        if not self._lock.locked():
+            self._unlisten_unheard()
+
+    def _unlisten_unheard(self) -> None:
+        """Channels that nobody listens to any more."""
+        for channel in [channel for channel, sessions in self._subscribers.items() if not sessions]:
+            del self._subscribers[channel]
+            self._send(f"UNLISTEN {quote_identifier(channel)}", _Answer())
 
     async def _open(self) -> None:
         greeting = await self._open_listener(self._destination)
