@@ -105,7 +105,7 @@ def test_client_beside_sees_nothing(leak: Leak, connect: Connect, database: psyc
         do(first, leak.does)
         assert answer(second, leak.asks) == expected
         # what a function body sets is invisible to the proxy, and so does not follow its session (docs/limits.md)
-        if leak.name not in ("currval", "lastval", "listening", "set_inside_function", "set_inside_do"):
+        if leak.name not in ("listening", "set_inside_function", "set_inside_do"):
             assert answer(first, leak.asks) == own
         assert answer(second, leak.asks) == expected
 
@@ -228,6 +228,16 @@ def test_notifications_reach_only_listeners(connect: Connect) -> None:
         "one": [("only_one", "for one"), ("only_one", "end")],
         "two": [("only_two", "for two"), ("only_two", "end")],
     }
+
+
+def test_who_asks_for_sequence_values_keeps_its_connection(connect: Connect) -> None:
+    """Rule 14: the first currval() tells nothing of others; from then on the session's own values are there."""
+    with connect() as session:
+        session.execute("select nextval('numbers')")
+        assert answer(session, "select currval('numbers')")[0] == "55000"
+        drawn = answer(session, "select nextval('numbers')")
+        assert answer(session, "select currval('numbers')") == drawn
+        assert answer(session, "select lastval()") == drawn
 
 
 def test_pin_ends_with_its_cause(connect: Connect) -> None:
