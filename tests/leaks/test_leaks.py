@@ -234,6 +234,8 @@ def test_who_asks_for_sequence_values_keeps_its_connection(connect: Connect) -> 
     """Rule 14: the first currval() tells nothing of others; from then on the session's own values are there."""
     with connect() as session:
         session.execute("select nextval('numbers')")
+        with connect() as between:
+            between.execute("select nextval('numbers')")
         assert answer(session, "select currval('numbers')")[0] == "55000"
         drawn = answer(session, "select nextval('numbers')")
         assert answer(session, "select currval('numbers')") == drawn
