@@ -19,8 +19,9 @@ from attrs import frozen
 
 from helios_trio.admin.parts import Parts
 from helios_trio.cluster.topology import NodeState
+from helios_trio.pool.counters import PoolCounters
 from helios_trio.pool.planner import SlotStatus
-from helios_trio.pool.pool import Pool, PoolCounters
+from helios_trio.pool.pool import Pool
 
 #: Statuses of server connections; a connection that is being opened is none of the planner's slots yet.
 STATUSES: Final = ("connecting", SlotStatus.IDLE.value, SlotStatus.ACTIVE.value, SlotStatus.BUSY.value)

@@ -13,13 +13,13 @@ from typing import Final
 
 import structlog
 import trio
-from attrs import define, field
 
 from helios_trio.errors import BackendUnavailable, HeliosError, ServerRefused
 from helios_trio.net.readiness import Readiness
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pool.connect import ServerGreeting
 from helios_trio.pool.connection import BackendConnection
+from helios_trio.pool.counters import PoolCounters
 from helios_trio.pool.planner import Claim, Planner, PoolLimits, SlotStatus, Ticket, Variant
 from helios_trio.pool.reset import ResetHolder
 from helios_trio.session.settings import Label
@@ -37,24 +37,6 @@ _RETRY_FIRST, _RETRY_MOST = 0.05, 2.0
 _STOP_TIME_LIMIT: Final = 5.0
 #: A server that says one of these may think otherwise soon: starting up, shutting down, no slot or resource free.
 _PASSING: Final = ("57P01", "57P02", "57P03", "53", "58", "XX", "08")
-
-
-@define
-class PoolCounters:
-    """What happened in one pool since the proxy started; read by the metrics."""
-
-    queries: int = 0
-    transactions: int = 0
-    opened: int = 0
-    closed: int = 0
-    connect_failures: int = 0
-    waits: int = 0
-    wait_seconds: float = 0.0
-    timeouts: int = 0
-    resets: int = 0
-    bytes_to_server: int = 0
-    bytes_to_client: int = 0
-    reasons_closed: dict[str, int] = field(factory=dict)
 
 
 class Pool:

@@ -6,7 +6,6 @@ Used by: app (gives `Proxy.serve_client` to the listeners, drains and reloads).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from itertools import count
 from typing import Final, Protocol
 
@@ -21,15 +20,15 @@ from helios_trio.net.readiness import Readiness
 from helios_trio.net.tls import ClientTLS
 from helios_trio.net.transport import Keepalive, PlainTransport
 from helios_trio.pool.connection import BackendConnection
-from helios_trio.pool.planner import Ticket
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Destination, Pools, base_label
+from helios_trio.proxy.acquiring import acquire
 from helios_trio.proxy.admission import Admitted, Authenticate, admit, conversation, read_opening
 from helios_trio.proxy.cancels import CancelRegistry
 from helios_trio.proxy.greeting import Greetings
 from helios_trio.proxy.hub import Hubs
 from helios_trio.proxy.passthrough import pass_through
-from helios_trio.proxy.session import HELD_LIMIT, Ending, Session, SessionPolicy
+from helios_trio.proxy.session import Ending, Session, SessionPolicy
 from helios_trio.session.settings import Label, TransactionalState
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.cache import FactsCache
@@ -324,55 +323,6 @@ def _context(virtual: VirtualSession, to: Destination) -> dict[str, object]:
 def shared_pid(session: int) -> int:
     """The virtual pid of a session that has no server process of its own; no system gives a process such a pid."""
     return (session & 0x3FFFFFFF) | 0x40000000
-
-
-async def acquire(
-    pool: Pool, virtual: VirtualSession, seconds: float, client: FrameStream
-) -> BackendConnection:
-    """A connection for this session; waits up to so many `seconds`, or until its client has gone.
-
-    Raises BackendUnavailable and the like, ConnectionLost for a client that has gone.
-    """
-    found = pool.take_nowait(virtual)
-    if found is not None:
-        return found
-    arrived = trio.Event()
-    results: list[BackendConnection | Exception] = []
-
-    def settle(result: BackendConnection | Exception) -> None:
-        results.append(result)
-        arrived.set()
-
-    ticket = Ticket[BackendConnection](virtual, trio.current_time() + seconds, settle, settle)
-    pool.wait(ticket)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_watch_client, client, settle)
-            await arrived.wait()
-            nursery.cancel_scope.cancel()
-    except BaseException:
-        pool.withdraw(ticket)
-        for result in results:
-            if isinstance(result, BackendConnection):
-                pool.give_back(result)
-        raise
-    first, *others = results
-    if isinstance(first, Exception):
-        pool.withdraw(ticket)
-        for result in others:
-            if isinstance(result, BackendConnection):
-                pool.give_back(result)
-        raise first
-    return first
-
-
-async def _watch_client(client: FrameStream, gone: Callable[[Exception], None]) -> None:
-    """Notice a client that leaves while it waits; what it sends too early is kept, within bounds."""
-    try:
-        if not await client.read_ahead(HELD_LIMIT):
-            gone(ConnectionLost(f"{client.transport.peer} left while it was waiting"))
-    except ConnectionLost as error:
-        gone(error)
 
 
 async def _refuse(stream: FrameStream, report: bytes) -> None:
