@@ -18,15 +18,17 @@ import trio.testing
 from attrs import define, field
 from model_server import ModelServer
 
-from helios_trio.config.words import PoolMode
+from helios_trio.config.pool import PoolSettings
+from helios_trio.config.words import PoolMode, SslMode
 from helios_trio.net.readiness import Readiness
+from helios_trio.net.tls import ServerTLS
 from helios_trio.net.transport import PlainTransport
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pool.connect import ServerGreeting
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import PoolLimits, Ticket
 from helios_trio.pool.pool import Pool
-from helios_trio.pool.pools import base_label
+from helios_trio.pool.pools import Destination, base_label
 from helios_trio.proxy.hub import ListenerHub
 from helios_trio.proxy.session import Session, SessionPolicy
 from helios_trio.session.settings import TransactionalState
@@ -131,6 +133,12 @@ class ClientEnd:
         """Send, and read up to ReadyForQuery."""
         await self.send(*frames)
         return await self.until_ready()
+
+
+#: Where all sessions of the rig belong.
+DESTINATION = Destination(
+    Backend("backend", "localhost", 5432), "database", "user", PoolSettings(), ServerTLS(SslMode.DISABLE)
+)
 
 
 @define(eq=False)
@@ -252,6 +260,7 @@ class Rig:
             facts=self.facts,
             on_databases_gone=lambda names: None,
             hub=hub,  # type: ignore[arg-type]
+            destination=DESTINATION,
         )
         session.virtual.reported["timezone"] = "UTC"
         if connection is not None:

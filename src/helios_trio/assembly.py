@@ -13,6 +13,7 @@ from typing import Final
 from attrs import define, evolve
 
 from helios_trio.admin.parts import Parts
+from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
 from helios_trio.config.backends import BackendSettings
@@ -103,7 +104,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
     cancels = CancelRegistry(cancel)
     facts = FactsCache()
     hubs = Hubs(pools.open_listener, readiness, virtual_pids(pools))
-    directory = ConfiguredDirectory(config, topology, server_tls)
+    directory = ConfiguredDirectory(config, topology, server_tls, Placement())
     control = _Control(config, cluster)
     login = login_of(config, topology, _writer_connector(topology, control), AuthenticationSettings())
     tls = client_tls_of(config)

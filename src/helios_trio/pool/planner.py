@@ -254,6 +254,12 @@ class Planner(Generic[S]):
         self.variants[key] = variant
         self.spare[key] = min(self.spare.get(key, 0) + 1, self.limits.spare_max)
 
+    def keep_ready(self, variant: Variant, count: int) -> None:
+        """Keep so many of this variant idle, until they have not been wanted for the idle time."""
+        key = _key(variant)
+        self.variants[key] = variant
+        self.spare[key] = max(self.spare.get(key, 0), count)
+
     def move(self, slot: S, status: SlotStatus) -> None:
         """THE way a connection changes its status: it is in exactly one list."""
         if slot.status is SlotStatus.IDLE:
@@ -322,6 +328,7 @@ class Planner(Generic[S]):
             yield ticket.claim.variant if ticket.claim.exact else {}
         for _ in range(self.limits.min_connections - self.total):
             yield {}
+        yield from self._spares()
 
     def _spares(self) -> Iterator[Variant]:
         ready = Counter(_key(slot.variant) for slot in self._idle) + self.connecting

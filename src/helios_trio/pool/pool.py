@@ -57,6 +57,7 @@ class Pool:
         on_freed: Callable[[], None],
         evict_elsewhere: Callable[[], None],
         cancel: Cancel | None = None,
+        renamed: dict[int, int] | None = None,
     ) -> None:
         """`reset_query` None: used connections are closed. `room`: connections the backend may still have.
 
@@ -76,6 +77,8 @@ class Pool:
         self._on_freed = on_freed
         self._evict_elsewhere = evict_elsewhere
         self._cancel = cancel
+        #: pid of a server process -> the virtual pid of the session that was moved to it; of all pools together
+        self.renamed: dict[int, int] = {} if renamed is None else renamed
         #: servers that are being told to stop
         self.stopping = 0
         self._stopped = trio.Event()
@@ -103,6 +106,11 @@ class Pool:
             self.planner.want_spare(ticket.claim.variant)
         self.act()
         self._alarm.set()
+
+    def keep_ready(self, variant: Mapping[str, str], count: int) -> None:
+        """Open connections ahead, so that `count` of this variant are idle (sessions are about to come)."""
+        self.planner.keep_ready(variant, count)
+        self.act()
 
     def withdraw(self, ticket: Ticket[BackendConnection]) -> None:
         """The session does not want it any more."""
@@ -233,6 +241,7 @@ class Pool:
 
     def _note_closed(self, connection: BackendConnection, reason: str) -> None:
         self.counters.closed += 1
+        self.renamed.pop(connection.pid, None)
         self.counters.bytes_to_server += connection.bytes_out
         self.counters.bytes_to_client += connection.bytes_in
         self.counters.reasons_closed[reason] = self.counters.reasons_closed.get(reason, 0) + 1

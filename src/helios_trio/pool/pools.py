@@ -85,6 +85,7 @@ class Pools:
         self._credentials: dict[PoolKey, Credentials] = {}
         self._asked: dict[PoolKey, tuple[str, str]] = {}
         self._nursery: trio.Nursery | None = None
+        self._renamed: dict[int, int] = {}
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._pools.values())
@@ -125,6 +126,10 @@ class Pools:
             await self._nursery.start(pool.run)
         return pool
 
+    async def pool_like(self, destination: Destination, known: PoolKey) -> Pool:
+        """The pool of a client that is known at another backend; it logs in with the same credentials."""
+        return await self.pool_for(destination, destination.credentials or self._credentials[known])
+
     def reconfigure(self, settings_for: Callable[[str, str], PoolSettings]) -> None:
         """Take over other limits; connections beyond them are closed when they are given back."""
         for key, pool in self._pools.items():
@@ -155,6 +160,10 @@ class Pools:
             "application_name": "helios listener",
         }
         return await self.connect_alone(destination, self._credentials[destination.key], parameters)
+
+    def idle_of(self, key: PoolKey, variant: Mapping[str, str]) -> int:
+        """How many connections of this variant are ready in a pool."""
+        return sum(slot.variant == variant for slot in self._pools[key].planner.idle_slots())
 
     def session_of(self, pid: int) -> int | None:
         """The id of the session that a server process of ours works for, or worked for last."""
@@ -192,6 +201,7 @@ class Pools:
             on_freed=self._reconsider(backend.name),
             evict_elsewhere=lambda: self._evict_idle(backend.name),
             cancel=self._cancel,
+            renamed=self._renamed,
         )
 
     def _evict_idle(self, backend: str) -> None:

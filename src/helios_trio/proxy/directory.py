@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from attrs import define
 
+from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import Topology
 from helios_trio.config.backends import BackendSettings, DatabaseSettings
 from helios_trio.config.root import Config
@@ -25,13 +26,29 @@ class ConfiguredDirectory:
     config: Config
     topology: Topology
     tls: dict[str, ServerTLS]
+    placement: Placement
 
-    def destination(self, database: str, user: str) -> Destination:
+    def destination(self, database: str, user: str, session: int, tenant: str) -> Destination:
         """See `proxy.serving.Directory`."""
+        named = self._named(database)
+        home = self._backend(named).name
+        return self._at(self.placement.place(home, session, tenant), named, database, user)
+
+    def destination_at(self, backend: str, database: str, user: str) -> Destination:
+        """The same at a certain backend; raises HeliosError (3D000) when there is none of that name."""
+        return self._at(backend, self._named(database), database, user)
+
+    def _named(self, database: str) -> DatabaseSettings:
         named = self.config.database_for(database)
         if named is None:
             raise HeliosError(f'database "{database}" does not exist', sqlstate="3D000", severity="FATAL")
-        backend = self._backend(named)
+        return named
+
+    def _at(self, name: str, named: DatabaseSettings, database: str, user: str) -> Destination:
+        node = self.topology.nodes.get(name)
+        if node is None:
+            raise HeliosError(f'there is no backend named "{name}"', sqlstate="3D000")
+        backend = node.backend
         return Destination(
             backend,
             asked=(database, user),

@@ -26,6 +26,7 @@ from helios_trio.proxy.acquiring import acquire
 from helios_trio.proxy.admission import Admitted, Authenticate, admit, conversation, read_opening
 from helios_trio.proxy.cancels import CancelRegistry
 from helios_trio.proxy.greeting import Greetings
+from helios_trio.proxy.holding import Holds
 from helios_trio.proxy.hub import Hubs
 from helios_trio.proxy.passthrough import pass_through
 from helios_trio.proxy.session import Ending, Session, SessionPolicy
@@ -46,8 +47,8 @@ _LABELS_KEPT: Final = 4096
 class Directory(Protocol):
     """Knows where clients go."""
 
-    def destination(self, database: str, user: str) -> Destination:
-        """Where clients that ask for `database` as `user` go; raises HeliosError (3D000) when nowhere."""
+    def destination(self, database: str, user: str, session: int, tenant: str) -> Destination:
+        """Where a session that asks for `database` as `user` goes; raises HeliosError (3D000) when nowhere."""
 
 
 @define
@@ -78,6 +79,9 @@ class ProxyCounters:
 class Proxy:
     """The clients of this process."""
 
+    #: what serves a client; tests have sessions of their own kind
+    session_type: type[Session] = Session
+
     def __init__(
         self,
         *,
@@ -104,6 +108,7 @@ class Proxy:
         self.counters = ProxyCounters()
         self.sessions: dict[int, Session] = {}
         self.draining = False
+        self.holds = Holds()
         self.unauthenticated = 0
         self._greetings = Greetings()
         self._ids = count(1)
@@ -169,17 +174,26 @@ class Proxy:
 
     async def _serve(self, admitted: Admitted, opening: _Opening) -> None:
         opening.reply = admitted.authenticated.reply
-        startup = admitted.startup
-        destination = self.directory.destination(startup.database, startup.user)
+        number = next(self._ids)
+        destination = await self._destination(number, admitted)
         credentials = destination.credentials or admitted.authenticated.credentials
         self.counters.logins += 1
         if admitted.is_replication:
             await pass_through(admitted, destination, credentials, self.pools)
             return
         pool = await self.pools.pool_for(destination, credentials)
-        await self._run_session(admitted, opening, destination, pool)
+        await self._run_session(admitted, opening, destination, pool, number)
 
-    def _virtual(self, admitted: Admitted) -> VirtualSession:
+    async def _destination(self, number: int, admitted: Admitted) -> Destination:
+        """Where the session goes, as soon as that backend is not held."""
+        startup = admitted.startup
+        tenant = startup.text("application_name") or ""
+        while True:
+            found = self.directory.destination(startup.database, startup.user, number, tenant)
+            if not await self.holds.pass_by(found.backend.name, found.settings.queue_timeout):
+                return found
+
+    def _virtual(self, number: int, admitted: Admitted) -> VirtualSession:
         startup = admitted.startup
         variant = startup.settings()
         if (options := startup.text("options")) is not None:
@@ -189,7 +203,7 @@ class Proxy:
                 variant.get("application_name", "") + self.limits.application_name_suffix
             )
         return VirtualSession(
-            id=next(self._ids),
+            id=number,
             user=startup.user,
             database=startup.database,
             startup=variant,
@@ -203,9 +217,9 @@ class Proxy:
         return self._labels.setdefault(frozenset(label.items()), label)
 
     async def _run_session(
-        self, admitted: Admitted, opening: _Opening, destination: Destination, pool: Pool
+        self, admitted: Admitted, opening: _Opening, destination: Destination, pool: Pool, number: int
     ) -> None:
-        virtual = self._virtual(admitted)
+        virtual = self._virtual(number, admitted)
         settings = destination.settings
         policy = SessionPolicy(
             settings.mode, settings.queue_timeout, settings.max_prepared_statements, settings.reset_always
@@ -216,7 +230,7 @@ class Proxy:
             if destination.shared and self._has_other_switches(virtual):
                 await self._try_switches(admitted, destination, virtual)
             connection = await acquire(pool, virtual, settings.queue_timeout, admitted.stream)
-        session = Session(
+        session = self.session_type(
             admitted.stream.transport,
             self.readiness,
             virtual,
@@ -227,6 +241,7 @@ class Proxy:
             facts=self.facts,
             on_databases_gone=self._on_databases_gone,
             hub=self.hubs.hub_for(destination),
+            destination=destination,
         )
         if connection is not None:
             session.hold(connection)
@@ -245,13 +260,15 @@ class Proxy:
             with structlog.contextvars.bound_contextvars(**_context(virtual, destination)):
                 async with trio.open_nursery() as nursery:
                     session.nursery = nursery
+                    if (hold := self.holds.of(destination.backend.name)) is not None:
+                        hold.add(session)
                     await session.run(admitted.stream.take_rest())
                     nursery.cancel_scope.cancel()
         finally:
             session.give_up_lease()
             self.cancels.remove(session.virtual_pid, session)
             del self.sessions[virtual.id]
-            pool.sessions -= 1
+            session.pool.sessions -= 1
             self._session_gone.set()
             self.counters.endings[session.ending or Ending.KILLED] += 1
 

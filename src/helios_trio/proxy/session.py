@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from helios_trio.config.words import PoolMode
 from helios_trio.errors import BackendLost, HeliosError, ProtocolViolation, ServerRefused
@@ -24,15 +24,17 @@ from helios_trio.net.transport import Transport
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import Ticket
 from helios_trio.pool.pool import Pool
+from helios_trio.pool.pools import Destination
 from helios_trio.proxy.greeting import Greeting
 from helios_trio.proxy.hub import ListenerHub
+from helios_trio.proxy.standstill import Standstill
 from helios_trio.session.requests import TEXT_SETTINGS, Need, RequestStream
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.switching import PROBE, PinProbe, query_frame
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.cache import FactsCache
 from helios_trio.wire import replies
-from helios_trio.wire.backend_messages import ErrorResponse
+from helios_trio.wire.backend_messages import ErrorResponse, NotificationResponse
 from helios_trio.wire.codes import Status
 from helios_trio.wire.error_fields import ErrorFields
 
@@ -87,10 +89,12 @@ class Session(Pipe):
         "_notifications",
         "_probing",
         "_settled",
+        "_standstill",
         "_start_notices",
         "_ticket",
         "active_since",
         "crash",
+        "destination",
         "ending",
         "ends_when_idle",
         "nursery",
@@ -99,6 +103,7 @@ class Session(Pipe):
         "requests",
         "secret",
         "shared",
+        "since",
         "virtual",
         "virtual_pid",
     )
@@ -116,8 +121,12 @@ class Session(Pipe):
         facts: FactsCache,
         on_databases_gone: Callable[[tuple[str, ...]], None],
         hub: ListenerHub,
+        destination: Destination,
     ) -> None:
         super().__init__(transport, readiness)
+        self.destination = destination
+        #: when it began, on Trio's clock (seconds)
+        self.since = readiness.now
         self._hub = hub
         self._notifications: list[tuple[str, bytes]] = []
         self.virtual = virtual
@@ -142,6 +151,7 @@ class Session(Pipe):
         self._connection: BackendConnection | None = None
         self._last: BackendConnection | None = None
         self._ticket: Ticket[BackendConnection] | None = None
+        self._standstill: Standstill | None = None
         self._probing = False
         self._learning = False
         self._start_notices: list[bytes] = []
@@ -166,10 +176,13 @@ class Session(Pipe):
             await self._ended.wait()
         finally:
             self.unregister()
-            self.give_up_lease()
             with trio.move_on_after(_FAREWELL_TIME) as scope:
                 scope.shield = True
+                if self._standstill is not None:
+                    await self._standstill.wait_undisturbed()
+                self.give_up_lease()
                 await self._farewell()
+            self.give_up_lease()
             self.transport.close()
         if self.crash is not None:
             raise self.crash
@@ -197,6 +210,8 @@ class Session(Pipe):
             self.unregister()
             self._ended.set()
             self._settled.set()
+            if self._standstill is not None:
+                self._standstill.on_end()
 
     def drain(self) -> None:
         """The proxy is going down: end as soon as no transaction is open."""
@@ -253,6 +268,23 @@ class Session(Pipe):
         return self._ticket is not None
 
     @property
+    def over(self) -> bool:
+        """Whether the session has ended."""
+        return self.ending is not None
+
+    @property
+    def leased_connection(self) -> BackendConnection | None:
+        """The connection that works for it now."""
+        return self._connection
+
+    @property
+    def standstill(self) -> Standstill:
+        """How others bring this session to a safe point."""
+        if self._standstill is None:
+            self._standstill = Standstill(self)
+        return self._standstill
+
+    @property
     def leased(self) -> tuple[Pool, BackendConnection] | None:
         """See `proxy.cancels.Cancellable`."""
         return None if self._connection is None else (self.pool, self._connection)
@@ -275,6 +307,8 @@ class Session(Pipe):
                     self.pause()
         else:
             self._forward(out)
+        if self._standstill is not None:
+            self._standstill.check()
 
     def _feed(self, data: bytes) -> None:
         requests = self.requests
@@ -406,6 +440,8 @@ class Session(Pipe):
         """The connection is this session's from now on (session mode: for all its life)."""
         connection.holder = self
         self._connection = connection
+        if not self.shared and connection.pid != self.virtual_pid:
+            self.pool.renamed[connection.pid] = self.virtual_pid
         if self.requests.server is not connection.side:
             self.requests.attach(connection.side)
 
@@ -436,11 +472,53 @@ class Session(Pipe):
         self._ticket = None
         self.end(Ending.REFUSED, error if isinstance(error, HeliosError) else BackendLost(str(error)))
 
-    def give_up_lease(self) -> None:
-        """The session is over: what becomes of its connection. May be called again."""
+    def stop_waiting(self) -> None:
+        """Withdraw from the queue of the pool; `go_on` queues again."""
         if self._ticket is not None:
             self.pool.withdraw(self._ticket)
             self._ticket = None
+
+    def go_on(self) -> None:
+        """The standstill is over: pass on what the client has sent meanwhile."""
+        if self.ending is not None:
+            return
+        if self.requests.need is Need.STANDSTILL:
+            self._resume()
+        elif self.requests.need is Need.LEASE and self._ticket is None:
+            self._provide(Need.LEASE)
+
+    def abort_transaction(self) -> bool:
+        """Have the open transaction aborted: it holds nothing any more, and waits for its client to say ROLLBACK.
+
+        False when there is none, or something is running in it. Savepoints go with it.
+        """
+        connection = self._connection
+        if connection is None or not self.in_transaction:
+            return False
+        for text in ("ROLLBACK", "BEGIN", _ABORT):
+            connection.side.replies.push(replies.QUERY | replies.SWALLOW)
+            connection.send(query_frame(text))
+        return True
+
+    def move_to(
+        self, destination: Destination, pool: Pool, hub: ListenerHub, connection: BackendConnection | None
+    ) -> None:
+        """From here on the session belongs to another pool, and has this connection there, or none yet.
+
+        Only at a standstill. Its old connection is the caller's to give back.
+        """
+        self.destination = destination
+        self.requests.detach()
+        self._connection = self._last = None
+        self.pool.sessions -= 1
+        pool.sessions += 1
+        self.pool, self._hub = pool, hub
+        if connection is not None:
+            self.hold(connection)
+
+    def give_up_lease(self) -> None:
+        """The session is over: what becomes of its connection. May be called again."""
+        self.stop_waiting()
         if self.requests.hub_channels:
             self._hub.leave(self, self.requests.hub_channels)
             self.requests.hub_channels = frozenset()
@@ -473,6 +551,8 @@ class Session(Pipe):
             self._connection.pause()
         if self.requests.violation is not None:
             self._end_violation()
+        if self._standstill is not None:
+            self._standstill.check()
 
     def on_server_ready(self) -> None:
         """Nothing is owed any more: in a shared mode the connection may go."""
@@ -502,6 +582,8 @@ class Session(Pipe):
             )
         if requests.need is Need.CONFIRMATION and connection is self._connection:
             self._resume()
+        if self._standstill is not None:
+            self._standstill.check()
 
     def _after_transaction(self, connection: BackendConnection) -> None:
         """Give the connection back, unless something keeps the session on it, or may do so."""
@@ -569,7 +651,15 @@ class Session(Pipe):
 
     def on_notification(self, frame: bytes) -> bytes:
         """NotificationResponse: in shared modes they come from the listener connection."""
-        return b"" if self.shared else frame
+        return b"" if self.shared else self._with_virtual_pid(frame)
+
+    def _with_virtual_pid(self, frame: bytes) -> bytes:
+        """A session that was moved is still known by the pid its client was told (rule 4)."""
+        renamed = self.pool.renamed
+        if not renamed:
+            return frame
+        found = NotificationResponse.decode(frame[5:])
+        return evolve(found, pid=renamed.get(found.pid, found.pid)).encode()
 
     def on_hub_notification(self, channel: str, frame: bytes) -> None:
         """See `proxy.hub.Subscriber`: kept while a transaction is open, as PostgreSQL does."""
@@ -641,6 +731,8 @@ class Session(Pipe):
         self.on_failure(error)
 
 
+#: Leaves a transaction aborted; the server's log says why.
+_ABORT: Final = "DO $$BEGIN RAISE 'transaction aborted so that its session can be moved'; END$$"
 #: Seconds for the last words to a client.
 _FAREWELL_TIME: Final = 2.0
 

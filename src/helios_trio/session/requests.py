@@ -67,6 +67,7 @@ class Need(Enum):
     EXACT_LEASE = "a server connection opened with the client's own start-up parameters"
     CONFIRMATION = "the server's word on settings or statements that were sent ahead"
     HUB = "the shared listener connection"
+    STANDSTILL = "the session to go on"
     END = "the client has said goodbye"
     VIOLATION = "what the client sends is no PostgreSQL message: see `violation`"
 
@@ -118,8 +119,10 @@ class RequestStream:
 
     @property
     def between(self) -> bool:
-        """Nothing of the client is kept, half sent, or waiting for its Sync."""
-        return not (self._pieces or self._gap or self.session.in_batch)
+        """Nothing is half sent or waiting for its Sync, and nothing is kept but what waits for a standstill's end."""
+        if self._pieces and self.need is not Need.STANDSTILL:
+            return False
+        return not (self._gap or self.session.in_batch)
 
     @property
     def holding(self) -> bool:
@@ -168,6 +171,13 @@ class RequestStream:
             self.server = None
             self.session.portals.clear()
             self.session.exact = False
+
+    def stand_still(self) -> None:
+        """Keep whatever comes from now on, until `resume`; only between messages (`at_boundary`)."""
+        if not self._pieces:
+            self._pieces.append(b"")
+            self._pieces_size = self._wanted = 0
+        self.need = Need.STANDSTILL
 
     def resume(self) -> bytes:
         """Go on with the bytes that were kept when the stream stopped."""

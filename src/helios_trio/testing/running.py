@@ -66,15 +66,17 @@ def running_proxy(
     environment: Mapping[str, str] | None = None,
     ready_seconds: float = 30.0,
     stop_seconds: float = 10.0,
+    module: str = "helios_trio",
 ) -> Iterator[ProxyProcess]:
     """A proxy with this configuration (TOML), on free ports, until the block ends.
 
-    Raises `ProxyDidNotStart`. `stop_seconds` is how long SIGTERM may take before SIGKILL follows.
+    Raises `ProxyDidNotStart`. `stop_seconds` is how long SIGTERM may take before SIGKILL follows; `module` is what
+    `python -m` runs.
     """
     with tempfile.TemporaryDirectory(prefix="helios-proxy-") as folder:
         root = Path(folder)
         (root / "helios.toml").write_text(config)
-        process = _spawn(root, arguments, environment or {})
+        process = _spawn(module, root, arguments, environment or {})
         try:
             ready = _wait_until_ready(process, root, ready_seconds)
             yield _describe(process, root, ready)
@@ -82,8 +84,10 @@ def running_proxy(
             _stop(process, stop_seconds)
 
 
-def _spawn(root: Path, arguments: tuple[str, ...], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "helios_trio", "serve", "--config", str(root / "helios.toml")]
+def _spawn(
+    module: str, root: Path, arguments: tuple[str, ...], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", module, "serve", "--config", str(root / "helios.toml")]
     command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
     command += ["--ready-file", str(root / "ready.json"), *arguments]
     with (root / "log").open("wb") as log:
