@@ -383,8 +383,12 @@ class Pool:
     def _overdue_error(self) -> BackendUnavailable:
         if self.last_error and self.planner.total == 0:
             return BackendUnavailable(f"no server connection could be had: {self.last_error}")
+        planner = self.planner
         return BackendUnavailable(
             "no server connection became free in time",
+            detail=f"{planner.total - planner.idle} of at most {planner.limits.max_connections} connections of user "
+            f'"{self.name[2]}" to database "{self.name[1]}" on {self.name[0]} are in use, '
+            f"and {len(planner.waiting)} more clients wait.",
             hint="Retry later, or raise pool.max_connections or pool.queue_timeout.",
         )
 

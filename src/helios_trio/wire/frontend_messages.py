@@ -1,7 +1,8 @@
 """Every message a client sends after its start-up packet, as a frozen class whose annotations are its format.
 
-For handshakes, control connections and scripts of tests; the relay uses `wire.names`. `decode_frontend` finds
-the class for a frame. Start-up packets are in `wire.startup`. Source: PostgreSQL docs, "Message Formats".
+For handshakes, control connections and scripts of tests; the relay reads names in `session.preparing`.
+`decode_frontend` finds the class for a frame. Start-up packets are in `wire.startup`. Source: PostgreSQL docs,
+"Message Formats".
 """
 
 from __future__ import annotations
