@@ -6,7 +6,7 @@ All are session-wide and started when first asked for. A failing test shows what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
 import psycopg
 import pytest
@@ -23,6 +23,8 @@ MODES = {
     "transaction": 'mode = "transaction"',
     "statement": 'mode = "statement"',
 }
+#: Before a mode: every session is moved to and fro between two names of the server, whenever it can be.
+MOVING = "moving-"
 CONFIG = """
 [auth]
 method = "trust"
@@ -39,6 +41,12 @@ queue_timeout = "5s"
 [[pool.rules]]
 database = "one_connection"
 max_connections = 1
+"""
+SECOND_NAME = """
+[[backends.pools]]
+name = "twin"
+host = "{host}"
+port = {port}
 """
 
 
@@ -81,19 +89,25 @@ def create_database(direct_dsn: str) -> Iterator[Callable[[str, str], psycopg.Co
         yield create
 
 
+def start_proxy(mode: str, address: tuple[str, int]) -> AbstractContextManager[ProxyProcess]:
+    """A proxy in this mode in front of the server at `address`."""
+    moving = mode.startswith(MOVING)
+    text = CONFIG + SECOND_NAME if moving else CONFIG
+    config = text.format(host=address[0], port=address[1], mode=MODES[mode.removeprefix(MOVING)])
+    return running_proxy(config, module="helios_trio.testing.shaken" if moving else "helios_trio")
+
+
 @pytest.fixture(scope="session")
 def proxy_for(
     pytestconfig: pytest.Config, direct_address: tuple[str, int]
 ) -> Iterator[Callable[[str], ProxyProcess]]:
-    """The proxy in a mode (a key of `MODES`), started when first asked for, and again if it has died."""
+    """The proxy in a mode (a key of `MODES`, or one with `MOVING`), started when first asked for, or if it has died."""
     running: dict[str, ProxyProcess] = {}
     with ExitStack() as stack:
 
         def get(mode: str) -> ProxyProcess:
             if mode not in running or not running[mode].running:
-                host, port = direct_address
-                config = CONFIG.format(host=host, port=port, mode=MODES[mode])
-                running[mode] = stack.enter_context(running_proxy(config))
+                running[mode] = stack.enter_context(start_proxy(mode, direct_address))
                 pytestconfig.stash.setdefault(_PROXIES, []).append(running[mode])
             return running[mode]
 

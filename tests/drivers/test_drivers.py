@@ -21,7 +21,7 @@ from helios_trio.testing.running import ProxyProcess
 pytestmark = pytest.mark.cluster
 
 DATABASE = "drivers"
-MODES = ("session", "pristine", "transaction", "statement")
+MODES = ("session", "pristine", "transaction", "statement", "moving-session", "moving-transaction")
 OBJECTS = """
 create table accounts (id int primary key, owner text not null, balance int not null check (balance >= 0));
 create table orders (id int, account int references accounts deferrable initially deferred);
@@ -48,7 +48,7 @@ CASES = [
     for driver in DRIVERS
     for behaviour in BEHAVIOURS
     for mode in MODES
-    if behaviour.needs <= ABILITIES[driver] and mode not in behaviour.not_in
+    if behaviour.needs <= ABILITIES[driver] and mode.removeprefix("moving-") not in behaviour.not_in
 ]
 
 

@@ -80,6 +80,18 @@ class ListenerHub:
         if not self._lock.locked():
             self._unlisten_unheard()
 
+    def join(self, subscriber: Subscriber, channels: frozenset[str]) -> None:
+        """Subscribe to channels that the hub listens to already, for somebody else."""
+        if any(channel not in self._subscribers for channel in channels):  # the connection was lost meanwhile
+            subscriber.on_hub_lost()
+            return
+        for channel in channels:
+            self._subscribers[channel].add(subscriber)
+
+    async def notify(self, channel: str) -> None:
+        """Send a notification from here. Raises HeliosError."""
+        await self._say(f"NOTIFY {quote_identifier(channel)}")
+
     def leave(self, subscriber: Subscriber, channels: frozenset[str]) -> None:
         """The session does not want these channels any more."""
         for channel in channels:

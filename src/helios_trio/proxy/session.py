@@ -83,7 +83,6 @@ class Session(Pipe):
         "_ended",
         "_error",
         "_half_closed",
-        "_hub",
         "_last",
         "_learning",
         "_notifications",
@@ -97,6 +96,7 @@ class Session(Pipe):
         "destination",
         "ending",
         "ends_when_idle",
+        "hub",
         "nursery",
         "policy",
         "pool",
@@ -127,7 +127,8 @@ class Session(Pipe):
         self.destination = destination
         #: when it began, on Trio's clock (seconds)
         self.since = readiness.now
-        self._hub = hub
+        #: where it hears notifications from, in the shared modes
+        self.hub = hub
         self._notifications: list[tuple[str, bytes]] = []
         self.virtual = virtual
         self.pool = pool
@@ -374,7 +375,7 @@ class Session(Pipe):
         """The hub must listen before the client's LISTEN runs."""
         channels = self.requests.wanted_channels
         try:
-            await self._hub.listen(channels, self)
+            await self.hub.listen(channels, self)
         except HeliosError as error:
             self.end(Ending.REFUSED, error)
             return
@@ -500,9 +501,7 @@ class Session(Pipe):
             connection.send(query_frame(text))
         return True
 
-    def move_to(
-        self, destination: Destination, pool: Pool, hub: ListenerHub, connection: BackendConnection | None
-    ) -> None:
+    def move_to(self, destination: Destination, pool: Pool, connection: BackendConnection | None) -> None:
         """From here on the session belongs to another pool, and has this connection there, or none yet.
 
         Only at a standstill. Its old connection is the caller's to give back.
@@ -512,7 +511,7 @@ class Session(Pipe):
         self._connection = self._last = None
         self.pool.sessions -= 1
         pool.sessions += 1
-        self.pool, self._hub = pool, hub
+        self.pool = pool
         if connection is not None:
             self.hold(connection)
 
@@ -520,7 +519,7 @@ class Session(Pipe):
         """The session is over: what becomes of its connection. May be called again."""
         self.stop_waiting()
         if self.requests.hub_channels:
-            self._hub.leave(self, self.requests.hub_channels)
+            self.hub.leave(self, self.requests.hub_channels)
             self.requests.hub_channels = frozenset()
         connection, self._connection = self._connection, None
         if connection is None:
