@@ -6,12 +6,17 @@ a bounded number of events at a time, with a checkpoint in between so that tasks
 that fails is told so by its own `on_failure`: one session's bug stays with that session (correctness rule
 40).
 
+A turn of Trio's loop costs more than a query does here, and what a handler sends is mostly answered within
+fractions of a millisecond. So, while no Trio task could run anyway, the relay lingers for the next events in its
+own epoll: for about a millisecond, which is all that Trio's own sockets and deadlines may be late by.
+
 Used by: pool.connection, proxy.session. Linux only (epoll).
 """
 
 from __future__ import annotations
 
 import select
+from time import perf_counter
 from typing import Final, Protocol
 
 import trio
@@ -22,8 +27,12 @@ WRITE: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLERR
 GONE: Final = select.EPOLLHUP | BROKEN
 
+#: Events taken from epoll at once, and how often that is done while a task of Trio waits for its turn.
 _BATCH: Final = 256
 _BATCHES: Final = 4
+#: Seconds that a turn may go on while no task waits for its own, and that one wait of it may last (epoll's least).
+_TURN: Final = 0.001
+_LINGER: Final = 0.001
 
 
 class Handler(Protocol):
@@ -34,6 +43,24 @@ class Handler(Protocol):
 
     def on_failure(self, error: Exception) -> None:
         """`on_ready` raised `error`."""
+
+
+class _OtherTasks(trio.abc.Instrument):
+    """Whether a task other than the relay's may be waiting for its turn."""
+
+    def __init__(self, relay: trio.lowlevel.Task) -> None:
+        self._relay = relay
+        self.runnable = True
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        """See `trio.abc.Instrument`."""
+        if task is not self._relay:
+            self.runnable = True
+
+    def before_io_wait(self, timeout: float) -> None:
+        """Trio waits only when no task can run."""
+        if timeout > 0:
+            self.runnable = False
 
 
 class Readiness:
@@ -64,22 +91,23 @@ class Readiness:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        others = _OtherTasks(trio.lowlevel.current_task())
+        trio.lowlevel.add_instrument(others)
         try:
             while True:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
                 self.now = trio.current_time()
-                self._serve()
+                self._serve(others)
         finally:
+            trio.lowlevel.remove_instrument(others)
             trio.lowlevel.notify_closing(self._epoll.fileno())
             self._epoll.close()
 
-    def _serve(self) -> None:
-        """What became ready meanwhile is served without a turn of Trio's loop, within bounds."""
+    def _serve(self, others: _OtherTasks) -> None:
+        """One turn: what is ready, and what becomes ready meanwhile, within bounds."""
         poll, get = self._epoll.poll, self._handlers.get
-        for _ in range(_BATCHES):
-            ready = poll(0, _BATCH)
-            if not ready:
-                return
+        batches, end = 0, perf_counter() + _TURN
+        while ready := poll(0 if others.runnable else _LINGER, _BATCH):
             for fd, events in ready:
                 handler = get(fd)
                 if handler is not None:  # an earlier handler of this batch may have closed it
@@ -87,3 +115,6 @@ class Readiness:
                         handler.on_ready(events)
                     except Exception as error:
                         handler.on_failure(error)
+            batches += 1
+            if (batches >= _BATCHES) if others.runnable else (perf_counter() >= end):
+                return
