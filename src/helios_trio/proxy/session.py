@@ -46,7 +46,11 @@ LAST_ANSWERS_TIME: Final = 1.0
 HELD_LIMIT: Final = 64 * 1024
 
 
+# Members of enumerations by themselves: looking them up in their class costs as much as a call, per query.
 _NOTHING: Final = Need.NOTHING
+_CONFIRMATION: Final = Need.CONFIRMATION
+_STATEMENT: Final = PoolMode.STATEMENT
+_IDLE: Final = Status.IDLE
 
 
 class Ending(Enum):
@@ -271,7 +275,7 @@ class Session(Pipe):
         if requests.need is _NOTHING and connection is not None and not self._half_closed:
             if out:
                 connection.send(out)
-                if connection.congested:
+                if connection._backlog:
                     self.pause()
         else:
             self._forward(out)
@@ -485,7 +489,7 @@ class Session(Pipe):
             return
         if connection is None or self.ending is not None or requests.said_goodbye:
             return
-        if connection.side.replies.status == Status.IDLE:
+        if connection.side.replies.status == _IDLE:
             counters.transactions += 1
             if self.shared and requests.between:
                 self._after_transaction(connection)
@@ -493,14 +497,14 @@ class Session(Pipe):
                 self._deliver_notifications()
             if self.ends_when_idle and self.idle:
                 self.end(Ending.SHUT_DOWN, _shutting_down())
-        elif self.policy.mode is PoolMode.STATEMENT:
+        elif self.policy.mode is _STATEMENT:
             self.end(
                 Ending.PROTOCOL,
                 ProtocolViolation(
                     "transaction blocks not allowed in statement pooling mode", sqlstate="0A000"
                 ),
             )
-        if requests.need is Need.CONFIRMATION and connection is self._connection:
+        if requests.need is _CONFIRMATION and connection is self._connection:
             self._resume()
 
     def _after_transaction(self, connection: BackendConnection) -> None:
@@ -510,7 +514,7 @@ class Session(Pipe):
             self._probe(connection)
         elif virtual.pins or virtual.bound:
             self.requests.keep_sequences()
-        elif not connection.congested:
+        elif not connection._backlog:
             self._release()
 
     def _probe(self, connection: BackendConnection) -> None:
