@@ -21,11 +21,14 @@ class Pipe:
 
     __slots__ = (
         "_backlog",
+        "_encrypted",
         "_events",
         "_fd",
         "_gone",
+        "_recv",
         "_recv_size",
         "_registered",
+        "_send",
         "bytes_in",
         "bytes_out",
         "paused",
@@ -40,6 +43,9 @@ class Pipe:
         self.bytes_in = 0
         self.bytes_out = 0
         self._fd = transport.fileno()
+        self._recv = transport.recv_nowait
+        self._send = transport.send_nowait
+        self._encrypted = transport.tls is not None
         self._backlog: list[memoryview] = []
         self._recv_size = RECV_MIN
         self._registered = False
@@ -103,10 +109,9 @@ class Pipe:
                 self.on_end(None)
 
     def _read(self) -> None:
-        transport = self.transport
         size = self._recv_size
         try:
-            data = transport.recv_nowait(size)
+            data = self._recv(size)
         except BlockingIOError:
             self._set_events()
             return
@@ -122,12 +127,15 @@ class Pipe:
             self._recv_size = RECV_MIN
         if received:
             self.on_bytes(data)
-            while (
-                transport.tls is not None and not self.paused and not transport.closed and transport.pending()
-            ):
-                self._read_pending()
+            if self._encrypted:
+                self._read_all_pending()
         else:
             self.on_end(None)
+
+    def _read_all_pending(self) -> None:
+        transport = self.transport
+        while not self.paused and not transport.closed and transport.pending():
+            self._read_pending()
 
     def _read_pending(self) -> None:
         """What TLS has decrypted already: no epoll announces it."""
@@ -167,16 +175,17 @@ class Pipe:
 
     def send(self, data: bytes) -> None:
         """Send, or keep what the socket does not take. Look at `congested` afterwards."""
-        self.bytes_out += len(data)
+        size = len(data)
+        self.bytes_out += size
         if self._backlog:
             self._backlog.append(memoryview(data))
             return
         try:
-            sent = self.transport.send_nowait(data)
+            sent = self._send(data)
         except HeliosError as error:
             self.on_end(error)
             return
-        if sent < len(data):
+        if sent < size:
             self._backlog.append(memoryview(data)[sent:])
             self._set_events()
 
@@ -184,7 +193,7 @@ class Pipe:
         backlog = self._backlog
         while backlog:
             try:
-                sent = self.transport.send_nowait(backlog[0])
+                sent = self._send(backlog[0])
             except HeliosError as error:
                 self.on_end(error)
                 return
