@@ -48,7 +48,7 @@ _READY: Final = Backend.READY_FOR_QUERY
 LOOK_LIMIT: Final = 1 << 20
 
 _length_at = Struct("!I").unpack_from
-
+_head_at = Struct("!BI").unpack_from
 
 _KINDS: Final = PARSE | BIND | DESCRIBE | EXECUTE | CLOSE | SYNC | QUERY | FUNCTION
 _ATTENDED: Final = SWALLOW | WATCH
@@ -82,6 +82,16 @@ _KNOWN: Final = frozenset(code for name, code in vars(Backend).items() if name.i
 _TRAITS: Final = tuple(
     _ENDS.get(code, 0) | _LOOKS.get(code, _PLAIN) if code in _KNOWN else 0 for code in range(256)
 )
+
+
+#: By head of the queue: messages that pass and leave it where it is, which nearly all of a reply are.
+_PASSING: Final = {
+    1 << bit: frozenset(
+        code for code, traits in enumerate(_TRAITS) if traits & _PLAIN and not traits & 1 << bit
+    )
+    for bit in range(FUNCTION.bit_length())
+}
+_NONE_PASSES: Final[frozenset[int]] = frozenset()
 
 
 class Watcher(Protocol):
@@ -155,14 +165,15 @@ class ReplyStream:
         """Note that a message was sent which will be answered by a reply of `kind`."""
         if (self._skipping or self.copy_in) and not self._still_counts(kind):
             return
-        if kind != COPY_END:
-            self._last = kind
+        self._last = kind
         self._expected.append(kind)
 
     def push_copy_end(self) -> None:
         """Note that CopyDone or CopyFail was sent: a server that is not copying ignores it."""
-        if self.copy_in or self._expected:
-            self.push(COPY_END)
+        if (self._skipping or self.copy_in) and not self._still_counts(COPY_END):
+            return
+        if self._expected:
+            self._expected.append(COPY_END)
 
     def watch(self, kind: int, watcher: Watcher) -> None:
         """As `push`, with somebody who sees the reply."""
@@ -250,18 +261,11 @@ class ReplyStream:
                 return data[start:]
         expected = self._expected
         head = expected[0] if expected else 0
+        passing = _PASSING.get(head, _NONE_PASSES)
         while end - at >= 5:
-            code = data[at]
-            following = at + 1 + _length_at(data, at + 1)[0]
-            traits = _TRAITS[code]
-            if traits & _PLAIN and following >= at + 5 and not head & _ATTENDED:
-                if following > end:
-                    if (traits & head or not head) and following - at <= LOOK_LIMIT:
-                        break  # what ends a reply, or comes when nothing is owed, is never sent in halves
-                    swallowed = False
-                if traits & head:
-                    self._pop()
-                    head = expected[0] if expected else 0
+            code, size = _head_at(data, at)
+            following = at + 1 + size
+            if code in passing and size >= 4 and following <= end:
                 at = following
                 continue
             if (
@@ -272,9 +276,20 @@ class ReplyStream:
             ):
                 self.status = data[at + 5]
                 self.copy_in = False
-                self._pop()
-                head = expected[0] if expected else 0
+                head = self._pop()
+                passing = _PASSING.get(head, _NONE_PASSES)
                 self._ready_due = not head
+                at = following
+                continue
+            traits = _TRAITS[code]
+            if traits & _PLAIN and following >= at + 5 and not head & _ATTENDED:
+                if following > end:
+                    if (traits & head or not head) and following - at <= LOOK_LIMIT:
+                        break  # what ends a reply, or comes when nothing is owed, is never sent in halves
+                    swallowed = False
+                if traits & head:
+                    head = self._pop()
+                    passing = _PASSING.get(head, _NONE_PASSES)
                 at = following
                 continue
             if not traits or following < at + 5:
@@ -289,6 +304,7 @@ class ReplyStream:
                 out.append(instead)
                 start = min(following, end)
             head = expected[0] if expected else 0
+            passing = _PASSING.get(head, _NONE_PASSES)
             at = following
         if at > end:
             self._gap = at - end
@@ -333,13 +349,16 @@ class ReplyStream:
         self._pieces_size = end - at
         self._wanted = _length_at(data, at + 1)[0] + 1 if end - at >= 5 else 5
 
-    def _pop(self) -> None:
-        """The head is answered; markers that have lost their meaning go with it."""
+    def _pop(self) -> int:
+        """The head is answered, and markers that have lost their meaning go with it; returns the next head."""
         expected = self._expected
         if expected.popleft() & WATCH:
             self._watchers.popleft()
-        while expected and expected[0] & COPY_END:
+        while expected:
+            if not expected[0] & COPY_END:
+                return expected[0]
             expected.popleft()
+        return 0
 
     def _look(self, code: int, data: bytes, at: int, following: int, head: int) -> bytes | None:
         """A message that changes what is expected; returns what is forwarded in its place, if anything is."""
