@@ -47,6 +47,11 @@ class Recorder(Pipe):
         self.ends.append(error)
         self.close()
 
+    def on_congested(self) -> None:
+        """Stops the other side, which has sent."""
+        if self.sink is not None:
+            self.sink.pause()
+
     def on_drained(self) -> None:
         """Lets the other side go on."""
         self.drained += 1

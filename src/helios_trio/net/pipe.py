@@ -5,6 +5,7 @@ Used by: pool.connection (towards the server), proxy.session (towards the client
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from helios_trio.errors import HeliosError
@@ -14,6 +15,8 @@ from helios_trio.net.transport import Transport
 #: Bytes asked for at once. Small reads are cheaper (the buffer is allocated first); a full one doubles the next.
 RECV_MIN: Final = 8 * 1024
 RECV_MAX: Final = 256 * 1024
+#: Messages of fewer bytes are sent when the other handlers of their batch have been called.
+SEND_LATER: Final = 8 * 1024
 
 
 class Pipe:
@@ -29,6 +32,7 @@ class Pipe:
         "_recv_size",
         "_registered",
         "_send",
+        "_unsent",
         "bytes_in",
         "bytes_out",
         "paused",
@@ -47,6 +51,7 @@ class Pipe:
         self._send = transport.send_nowait
         self._encrypted = transport.tls is not None
         self._backlog: list[memoryview] = []
+        self._unsent: list[bytes] = []
         self._recv_size = RECV_MIN
         self._registered = False
         self._gone = False
@@ -60,6 +65,10 @@ class Pipe:
 
     def on_end(self, error: Exception | None) -> None:
         """The peer has closed the connection, or it broke."""
+        raise NotImplementedError
+
+    def on_congested(self) -> None:
+        """The peer does not take what was sent: whoever fills this pipe must stop."""
         raise NotImplementedError
 
     def on_drained(self) -> None:
@@ -86,6 +95,8 @@ class Pipe:
 
     def close(self) -> None:
         """Let go of the socket and close it."""
+        if self._unsent:
+            self._send_last()
         self.unregister()
         self._backlog.clear()
         self.transport.close()
@@ -174,20 +185,41 @@ class Pipe:
         return bool(self._backlog)
 
     def send(self, data: bytes) -> None:
-        """Send, or keep what the socket does not take. Look at `congested` afterwards."""
+        """Send, at once or at the end of the batch, and keep what the socket does not take (`on_congested`)."""
         size = len(data)
         self.bytes_out += size
         if self._backlog:
             self._backlog.append(memoryview(data))
+        elif self.readiness.in_batch and size < SEND_LATER:
+            if not self._unsent:
+                self.readiness.flush_later(self)
+            self._unsent.append(data)
+        else:
+            self._unsent.append(data)
+            self.flush()
+
+    def flush(self) -> None:
+        """See `net.readiness.Sender`."""
+        unsent = self._unsent
+        if not unsent:  # sent already: something large came after it
             return
+        data = unsent[0] if len(unsent) == 1 else b"".join(unsent)
+        unsent.clear()
         try:
             sent = self._send(data)
         except HeliosError as error:
             self.on_end(error)
             return
-        if sent < size:
+        if sent < len(data):
             self._backlog.append(memoryview(data)[sent:])
             self._set_events()
+            self.on_congested()
+
+    def _send_last(self) -> None:
+        """The pipe is being closed: what the socket takes of the rest."""
+        unsent, self._unsent = b"".join(self._unsent), []
+        with suppress(HeliosError):
+            self._send(unsent)
 
     def _flush(self) -> None:
         backlog = self._backlog

@@ -392,6 +392,11 @@ class Session(Pipe):
         await trio.sleep(LAST_ANSWERS_TIME)
         self.end(Ending.CLIENT_LOST)
 
+    def on_congested(self) -> None:
+        """See `net.pipe.Pipe`: the client does not take its answers, so the server is not read meanwhile."""
+        if self._connection is not None:
+            self._connection.pause()
+
     def on_drained(self) -> None:
         """See `net.pipe.Pipe`: the client takes bytes again, so the server may be read again."""
         if self._notifications and (self._connection is None or self._connection.side.replies.idle):
@@ -631,6 +636,10 @@ class Session(Pipe):
                     "server closed the connection unexpectedly", detail=str(error) if error else None
                 ),
             )
+
+    def on_server_congested(self) -> None:
+        """The server does not take the requests, so the client is not read meanwhile."""
+        self.pause()
 
     def on_server_drained(self) -> None:
         """The server takes bytes again, so the client may be read again; it may even have answered already."""
