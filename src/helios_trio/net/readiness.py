@@ -28,8 +28,8 @@ BROKEN: Final = select.EPOLLERR
 GONE: Final = select.EPOLLHUP | BROKEN
 
 #: Events taken from epoll at once, and how often that is done while a task of Trio waits for its turn.
-_BATCH: Final = 32
-_BATCHES: Final = 8
+_BATCH: Final = 64
+_BATCHES: Final = 4
 #: Seconds that a turn may go on while no task waits for its own, and that one wait of it may last (epoll's least).
 _TURN: Final = 0.001
 _LINGER: Final = 0.001
