@@ -153,8 +153,9 @@ class Proxy:
         except trio.WouldBlock:
             await logins.acquire()
         try:
-            with trio.fail_after(self.limits.login_timeout):
+            with trio.move_on_after(self.limits.login_timeout):
                 return await self._admit(stream, opening)
+            raise trio.TooSlowError
         finally:
             logins.release()
 
@@ -253,7 +254,8 @@ class Proxy:
                 async with trio.open_nursery() as nursery:
                     session.nursery = nursery
                     await session.run(admitted.stream.take_rest())
-                    nursery.cancel_scope.cancel()
+                    if nursery.child_tasks:
+                        nursery.cancel_scope.cancel()
         finally:
             session.give_up_lease()
             self.cancels.remove(session.virtual_pid, session)

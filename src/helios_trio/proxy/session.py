@@ -171,17 +171,16 @@ class Session(Pipe):
         finally:
             self.unregister()
             self.give_up_lease()
-            with trio.move_on_after(_FAREWELL_TIME) as scope:
-                scope.shield = True
-                await self._farewell()
+            if self.ending not in (Ending.TERMINATED, Ending.CLIENT_LOST):
+                with trio.move_on_after(_FAREWELL_TIME) as scope:
+                    scope.shield = True
+                    await self._farewell()
             self.transport.close()
         if self.crash is not None:
             raise self.crash
 
     async def _farewell(self) -> None:
-        """Say why, if there is something to say and somebody to hear it."""
-        if self.ending in (Ending.TERMINATED, Ending.CLIENT_LOST):
-            return
+        """Say why, if there is something to say, to somebody who is there to hear it."""
         last = b"".join(bytes(part) for part in self._backlog)
         if self._error is not None:
             last += ErrorResponse(ErrorFields(tuple(self._error.fields().items()))).encode()

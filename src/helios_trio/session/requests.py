@@ -445,9 +445,9 @@ class RequestStream:
     def _parse(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
         lead = None
-        if self.shared and not session.in_batch:
-            lead = None if self._settled else self.settle()
-            if self.need is not Need.NOTHING:
+        if self.shared and not (self._settled or session.in_batch):
+            lead = self.settle()
+            if self.need is not _NOTHING:
                 return lead
         statement = preparing.read_parse(data, at, following, self._facts_of)
         if statement is None:  # malformed: PostgreSQL says so itself
@@ -487,9 +487,9 @@ class RequestStream:
     def _bind(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
         lead: bytes | None = None
-        if self.shared and not session.in_batch:
-            lead = None if self._settled else self.settle()
-            if self.need is not Need.NOTHING:
+        if self.shared and not (self._settled or session.in_batch):
+            lead = self.settle()
+            if self.need is not _NOTHING:
                 return lead
         session.in_batch = True
         names = preparing.read_bind(data, at, following)
@@ -508,7 +508,7 @@ class RequestStream:
                 frame = preparing.bind_renamed(data, at, following, portal, statement.server_name, rest)
             else:
                 frame = self._bind_elsewhere(data, at, following, names, statement)
-                if self.need is not Need.NOTHING:
+                if self.need is not _NOTHING:
                     return (lead or b"") + (frame or b"")
         server.replies.push(replies.BIND)
         if lead is None:
