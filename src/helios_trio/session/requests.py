@@ -45,8 +45,10 @@ _HEAD_WANTED: Final = 1024
 
 _QUERY: Final = Frontend.QUERY
 _QUERY_REPLY: Final = replies.QUERY
-#: The target of a Describe, as drivers send it.
-_UNNAMED_PORTAL: Final = b"P\0"
+#: How libpq, and what is built on it, ends nearly every batch: Describe and Execute of the portal, Sync.
+_USUAL_END: Final = b"D\0\0\0\6P\0E\0\0\0\t\0\0\0\0\0S\0\0\0\4"
+_USUAL_END_SIZE: Final = len(_USUAL_END)
+_USUAL_END_REPLIES: Final = (replies.DESCRIBE, replies.EXECUTE, replies.SYNC)
 #: Bytes of a Query message without a text.
 _SHORTEST_QUERY: Final = 6
 
@@ -215,6 +217,9 @@ class RequestStream:
                 break
             if following > end and not self._may_begin(code, size, end - at):
                 break
+            if end - at == _USUAL_END_SIZE and data.endswith(_USUAL_END) and self._ends_batch_plainly():
+                forwarded, at = True, end
+                break
             if server is None and not self._take_server(code, size):
                 if self.need is not _NOTHING:
                     break
@@ -266,6 +271,15 @@ class RequestStream:
             if session.statements:
                 session.statements.pop(b"", None)
         server.replies.push(_QUERY_REPLY)
+        return True
+
+    def _ends_batch_plainly(self) -> bool:
+        """`_USUAL_END` is all that is left: whether nobody must follow any of it; then it has been noted."""
+        session, server = self.session, self.server
+        if server is None or not session.in_batch or session.portals or session.following:
+            return False
+        session.in_batch = False
+        server.replies.push_all(_USUAL_END_REPLIES)
         return True
 
     def _keep(self, data: bytes, at: int, end: int) -> None:
@@ -538,9 +552,6 @@ class RequestStream:
         return needed + preparing.bind_renamed(data, at, following, portal, statement.server_name, rest)
 
     def _describe(self, data: bytes, at: int, following: int) -> bytes | None:
-        if self.session.in_batch and self.server is not None and data[at + 5 : at + 7] == _UNNAMED_PORTAL:
-            self.server.replies.push(replies.DESCRIBE)  # what drivers send
-            return None
         return self._named_target(data, at, following, replies.DESCRIBE)
 
     def _close(self, data: bytes, at: int, following: int) -> bytes | None:

@@ -168,6 +168,15 @@ class ReplyStream:
         self._last = kind
         self._expected.append(kind)
 
+    def push_all(self, kinds: tuple[int, ...]) -> None:
+        """As `push` of each in turn."""
+        if self._skipping or self.copy_in:
+            for kind in kinds:
+                self.push(kind)
+        else:
+            self._last = kinds[-1]
+            self._expected.extend(kinds)
+
     def push_copy_end(self) -> None:
         """Note that CopyDone or CopyFail was sent: a server that is not copying ignores it."""
         if (self._skipping or self.copy_in) and not self._still_counts(COPY_END):
@@ -340,7 +349,7 @@ class ReplyStream:
         if head & WATCH and (swallow or not _is_row(code)):
             self._watchers[0].on_reply(code, data[at + 5 : following])
         if head & traits & _KINDS:
-            self._pop()
+            self._pop_watched()
         return b"" if swallow else None
 
     def _keep(self, data: bytes, at: int, end: int) -> None:
@@ -350,10 +359,21 @@ class ReplyStream:
         self._wanted = _length_at(data, at + 1)[0] + 1 if end - at >= 5 else 5
 
     def _pop(self) -> int:
-        """The head is answered, and markers that have lost their meaning go with it; returns the next head."""
+        """The head is answered, which nobody watches; returns the next one."""
         expected = self._expected
-        if expected.popleft() & WATCH:
+        expected.popleft()
+        head = expected[0] if expected else 0
+        return self._drop_markers() if head & COPY_END else head
+
+    def _pop_watched(self) -> None:
+        """The head is answered, whoever watches it."""
+        if self._expected.popleft() & WATCH:
             self._watchers.popleft()
+        self._drop_markers()
+
+    def _drop_markers(self) -> int:
+        """Markers at the head have lost their meaning; returns what is the head without them."""
+        expected = self._expected
         while expected:
             if not expected[0] & COPY_END:
                 return expected[0]
@@ -383,7 +403,7 @@ class ReplyStream:
         if head & _ENDS_BATCH:
             if head & WATCH:
                 self._watchers[0].on_reply(Backend.READY_FOR_QUERY, body)
-            self._pop()
+            self._pop_watched()
         else:  # the answer to a Sync that was sent while a COPY may or may not have failed
             self.uncertain = True
         self._ready_due = not self._expected
