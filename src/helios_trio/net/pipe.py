@@ -10,7 +10,7 @@ from typing import Final
 
 from helios_trio.errors import HeliosError
 from helios_trio.net.readiness import BROKEN, GONE, READ, WRITE, Readiness
-from helios_trio.net.transport import Transport
+from helios_trio.net.transport import Transport, lost
 
 #: Bytes asked for at once. Small reads are cheaper (the buffer is allocated first); a full one doubles the next.
 RECV_MIN: Final = 8 * 1024
@@ -47,8 +47,7 @@ class Pipe:
         self.bytes_in = 0
         self.bytes_out = 0
         self._fd = transport.fileno()
-        self._recv = transport.recv_nowait
-        self._send = transport.send_nowait
+        self._recv, self._send = transport.direct()
         self._encrypted = transport.tls is not None
         self._backlog: list[memoryview] = []
         self._unsent: list[bytes] = []
@@ -126,8 +125,8 @@ class Pipe:
         except BlockingIOError:
             self._set_events()
             return
-        except HeliosError as error:
-            self.on_end(error)
+        except (HeliosError, OSError) as error:
+            self._on_error(error)
             return
         received = len(data)
         self.bytes_in += received
@@ -207,8 +206,10 @@ class Pipe:
         unsent.clear()
         try:
             sent = self._send(data)
-        except HeliosError as error:
-            self.on_end(error)
+        except BlockingIOError:
+            sent = 0
+        except (HeliosError, OSError) as error:
+            self._on_error(error)
             return
         if sent < len(data):
             self._backlog.append(memoryview(data)[sent:])
@@ -219,13 +220,16 @@ class Pipe:
         """The pipe is being closed: what the socket takes of the rest."""
         unsent, self._unsent = b"".join(self._unsent), []
         with suppress(HeliosError):
-            self._send(unsent)
+            self.transport.send_nowait(unsent)
+
+    def _on_error(self, error: HeliosError | OSError) -> None:
+        self.on_end(error if isinstance(error, HeliosError) else lost(self.transport.peer, error))
 
     def _flush(self) -> None:
         backlog = self._backlog
         while backlog:
             try:
-                sent = self._send(backlog[0])
+                sent = self.transport.send_nowait(backlog[0])
             except HeliosError as error:
                 self.on_end(error)
                 return
