@@ -79,6 +79,8 @@ class Readiness:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        #: tasks that wait for sockets of their own and must not be late: no lingering meanwhile
+        self.in_a_hurry = 0
         #: handlers are being called: what they send can wait for the others, see `flush_later`
         self.in_batch = False
         self._senders: list[Sender] = []
@@ -128,7 +130,7 @@ class Readiness:
         """One turn: what is ready, and what becomes ready meanwhile, within bounds."""
         poll, get = self._epoll.poll, self._handlers.get
         batches, end = 0, perf_counter() + _TURN
-        while ready := poll(0 if others.runnable else _LINGER, _BATCH):
+        while ready := poll(0 if others.runnable or self.in_a_hurry else _LINGER, _BATCH):
             self.in_batch = True
             for fd, events in ready:
                 handler = get(fd)
@@ -141,7 +143,8 @@ class Readiness:
             if self._senders:
                 self._flush()
             batches += 1
-            if (batches >= _BATCHES) if others.runnable else (perf_counter() >= end):
+            hurry = others.runnable or self.in_a_hurry
+            if batches >= _BATCHES if hurry else perf_counter() >= end:
                 return
 
     def _flush(self) -> None:

@@ -152,11 +152,13 @@ class Proxy:
             logins.acquire_nowait()  # nearly always, and no checkpoint
         except trio.WouldBlock:
             await logins.acquire()
+        self.readiness.in_a_hurry += 1
         try:
             with trio.move_on_after(self.limits.login_timeout):
                 return await self._admit(stream, opening)
             raise trio.TooSlowError
         finally:
+            self.readiness.in_a_hurry -= 1
             logins.release()
 
     async def _admit(self, stream: FrameStream, opening: _Opening) -> Admitted | None:
