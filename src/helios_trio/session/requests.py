@@ -48,7 +48,6 @@ _QUERY_REPLY: Final = replies.QUERY
 #: How libpq, and what is built on it, ends nearly every batch: Describe and Execute of the portal, Sync.
 _USUAL_END: Final = b"D\0\0\0\6P\0E\0\0\0\t\0\0\0\0\0S\0\0\0\4"
 _USUAL_END_SIZE: Final = len(_USUAL_END)
-_USUAL_END_REPLIES: Final = (replies.DESCRIBE, replies.EXECUTE, replies.SYNC)
 #: Bytes of a Query message without a text.
 _SHORTEST_QUERY: Final = 6
 
@@ -279,7 +278,7 @@ class RequestStream:
         if server is None or not session.in_batch or session.portals or session.following:
             return False
         session.in_batch = False
-        server.replies.push_all(_USUAL_END_REPLIES)
+        server.replies.push_usual_end()
         return True
 
     def _keep(self, data: bytes, at: int, end: int) -> None:

@@ -38,6 +38,18 @@ COPY_END: Final = 1024
 #: A Sync that was sent behind this COPY has been left out of the queue, because the server ignores it.
 STRUCK: Final = 2048
 
+# A whole batch as drivers send it, when nothing else is owed: taken apart unless its answer is one plain piece.
+_BIND_BATCH: Final = 4096
+_PARSE_BATCH: Final = 8192
+_BATCHES: Final = {
+    _BIND_BATCH: (BIND, DESCRIBE, EXECUTE, SYNC),
+    _PARSE_BATCH: (PARSE, BIND, DESCRIBE, EXECUTE, SYNC),
+}
+_BATCH_OF: Final = {(BIND,): _BIND_BATCH, (PARSE, BIND): _PARSE_BATCH}
+_BATCH_BEGUN: Final = max(map(len, _BATCH_OF))
+#: What may be answered in one piece that nobody looks into but for its end.
+_ANSWERED_WHOLE: Final = frozenset({QUERY, *_BATCHES})
+
 _ENDS_BATCH: Final = SYNC | QUERY | FUNCTION
 _IN_BATCH: Final = PARSE | BIND | DESCRIBE | EXECUTE | CLOSE
 
@@ -92,6 +104,20 @@ _PASSING: Final = {
     for bit in range(FUNCTION.bit_length())
 }
 _NONE_PASSES: Final[frozenset[int]] = frozenset()
+#: Messages of an answer without errors, COPY or news.
+_PLAIN_ANSWER: Final = frozenset(
+    {
+        Backend.PARSE_COMPLETE,
+        Backend.BIND_COMPLETE,
+        Backend.ROW_DESCRIPTION,
+        Backend.NO_DATA,
+        Backend.DATA_ROW,
+        Backend.COMMAND_COMPLETE,
+        Backend.EMPTY_QUERY_RESPONSE,
+    }
+)
+#: A ReadyForQuery message up to the status.
+_READY_HEAD: Final = b"Z\0\0\0\5"
 
 
 class Watcher(Protocol):
@@ -168,14 +194,24 @@ class ReplyStream:
         self._last = kind
         self._expected.append(kind)
 
-    def push_all(self, kinds: tuple[int, ...]) -> None:
-        """As `push` of each in turn."""
-        if self._skipping or self.copy_in:
-            for kind in kinds:
+    def push_usual_end(self) -> None:
+        """As `push` of DESCRIBE, EXECUTE and SYNC; in one with the BIND, or PARSE and BIND, if no more is owed."""
+        expected = self._expected
+        batch = None
+        if len(expected) <= _BATCH_BEGUN and not (self._skipping or self.copy_in):
+            batch = _BATCH_OF.get(tuple(expected))
+        if batch is None:
+            for kind in (DESCRIBE, EXECUTE, SYNC):
                 self.push(kind)
         else:
-            self._last = kinds[-1]
-            self._expected.extend(kinds)
+            self._last = SYNC
+            expected.clear()
+            expected.append(batch)
+
+    def _take_apart(self, batch: int) -> None:
+        """The batch at the head needs a closer look: each of its messages stands for itself from here."""
+        self._expected.popleft()
+        self._expected.extendleft(reversed(_BATCHES[batch]))
 
     def push_copy_end(self) -> None:
         """Note that CopyDone or CopyFail was sent: a server that is not copying ignores it."""
@@ -234,7 +270,7 @@ class ReplyStream:
 
     @property
     def owed(self) -> int:
-        """Number of replies that have not come yet."""
+        """Number of replies that have not come yet; a whole batch may count as one."""
         return len(self._expected)
 
     @property
@@ -250,6 +286,12 @@ class ReplyStream:
         Sets `status` and `ready`. Raises ProtocolViolation for what is no PostgreSQL message.
         """
         self.ready = False
+        expected = self._expected
+        if expected and expected[0] in _ANSWERED_WHOLE:
+            if self._is_plain_answer(data):
+                return data
+            if expected[0] in _BATCHES:
+                self._take_apart(expected[0])
         if self._pieces:
             self._pieces.append(data)
             self._pieces_size += len(data)
@@ -268,7 +310,6 @@ class ReplyStream:
                 start = min(at, end)
             if at > end:
                 return data[start:]
-        expected = self._expected
         head = expected[0] if expected else 0
         passing = _PASSING.get(head, _NONE_PASSES)
         while end - at >= 5:
@@ -327,6 +368,28 @@ class ReplyStream:
             return data if start == 0 and at >= end else data[start:at]
         out.append(data[start : min(at, end)])
         return b"".join(out)
+
+    def _is_plain_answer(self, data: bytes) -> bool:
+        """Whether the bytes are just the plain answer to the head of the queue; then it is answered.
+
+        By far the most frequent case, without what all the others need. For everything else nothing has been done.
+        """
+        end = len(data) - _READY_SIZE
+        if self._pieces or self._gap or end < 0 or not data.startswith(_READY_HEAD, end):
+            return False
+        at = 0
+        while at < end:
+            code, size = _head_at(data, at)
+            if code not in _PLAIN_ANSWER or size < 4:
+                return False
+            at += size + 1
+        if at != end:
+            return False
+        self.status = data[-1]
+        self.copy_in = False
+        self._expected.popleft()
+        self.ready = not self._drop_markers()
+        return True
 
     def _must_be_whole(self, code: int, traits: int, head: int) -> bool:
         """Whether an incomplete message must wait for the rest of it."""
