@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from helios_trio.net.errors import ConnectionLost
-from helios_trio.net.pipe import Pipe
+from helios_trio.net.pipe import SEND_LATER, Pipe
 from helios_trio.net.readiness import Readiness
 from helios_trio.net.transport import PlainTransport
 
@@ -46,6 +46,11 @@ class Recorder(Pipe):
         """The end, once."""
         self.ends.append(error)
         self.close()
+
+    def on_congested(self) -> None:
+        """Stops the other side, which has sent."""
+        if self.sink is not None:
+            self.sink.pause()
 
     def on_drained(self) -> None:
         """Lets the other side go on."""
@@ -244,3 +249,36 @@ async def test_a_closed_pipe_hears_nothing(make: Make, readiness: Readiness) -> 
     await trio.testing.wait_all_tasks_blocked()
     assert not pipe.received
     assert not pipe.ends
+
+
+async def test_what_a_batch_sends_goes_out_in_order_at_its_end(make: Make) -> None:
+    """Small pieces wait for the other handlers of the batch; a large one takes them along."""
+    source, writer = make()
+    sink, reader = make()
+    held: list[int] = []
+    large = bytes(SEND_LATER)
+
+    def send_pieces(data: bytes) -> None:
+        for piece in (b"one ", b"two ", large, b" three"):
+            sink.send(piece)
+            held.append(len(sink._unsent))
+
+    source.on_bytes = send_pieces  # type: ignore[method-assign]
+    await send_all(writer, b"go")
+    assert await receive_all(reader, 14 + len(large)) == b"one two " + large + b" three"
+    assert held == [1, 2, 0, 1]
+    assert sink.bytes_out == 14 + len(large)
+
+
+async def test_closing_sends_what_waits_for_the_end_of_the_batch(make: Make) -> None:
+    """Last words are not lost."""
+    source, writer = make()
+    sink, reader = make()
+
+    def say_goodbye(data: bytes) -> None:
+        sink.send(b"goodbye")
+        sink.close()
+
+    source.on_bytes = say_goodbye  # type: ignore[method-assign]
+    await send_all(writer, b"go")
+    assert await receive_all(reader, 7) == b"goodbye"

@@ -174,3 +174,38 @@ async def test_after_the_end_removing_is_harmless(pairs: list[Pair]) -> None:
         nursery.cancel_scope.cancel()
     found.remove(pairs[0][0].fileno())
     assert len(found) == 0
+
+
+async def test_a_woken_task_gets_its_turn_and_what_follows_is_served(
+    readiness: Readiness, pairs: list[Pair]
+) -> None:
+    """Nobody starves: a task that a handler wakes runs, and a chain of events comes to its end."""
+    (ours, theirs), (other, peer), _ = pairs
+    order: list[str] = []
+    woken = trio.Event()
+
+    async def wait() -> None:
+        await woken.wait()
+        order.append("task")
+
+    def cause(events: int) -> None:
+        ours.recv(100)
+        order.append("cause")
+        woken.set()
+
+    def caused(events: int) -> None:
+        other.recv(100)
+        order.append("caused")
+        if len(order) < 10:
+            peer.send(b"again")
+
+    readiness.add(ours.fileno(), Handler(cause))
+    readiness.add(other.fileno(), Handler(caused))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        theirs.send(b"x")
+    assert order == ["cause", "task"]
+    peer.send(b"first")
+    await until(lambda: len(order) >= 10)
+    assert order[2:] == ["caused"] * 8

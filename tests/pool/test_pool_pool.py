@@ -51,6 +51,9 @@ class Holder:
         self.lost.append(error)
         self.when_lost.set()
 
+    def on_server_congested(self) -> None:
+        """Nobody is read meanwhile."""
+
     def on_server_drained(self) -> None:
         pass
 

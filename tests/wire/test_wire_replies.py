@@ -480,3 +480,47 @@ def test_what_the_client_waits_for() -> None:
     assert stream.swallowing
     stream.push(replies.QUERY)
     assert stream.owes_client
+
+
+PARSED, BOUND, DESCRIBED, DONE = (
+    message("1", b""),
+    message("2", b""),
+    message("T", b"\0\0"),
+    message("C", b"SELECT 0\0"),
+)
+FAILED = message("E", b"SERROR\0C22012\0Mdivision by zero\0\0")
+NEWS = (PARAMETER, NOTICE, NOTIFICATION)
+
+
+@pytest.mark.parametrize("parsing", [False, True])
+@given(
+    answer=st.sampled_from(
+        [[BOUND, DESCRIBED, DONE], [BOUND, FAILED], [FAILED], [BOUND, message("G", bytes(3))]]
+    ),
+    news=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(NEWS)), max_size=2),
+    more=st.booleans(),
+    cuts=st.lists(st.integers(1, 60), max_size=4),
+)
+def test_a_batch_pushed_as_one_is_answered_like_its_messages(
+    parsing: bool, answer: list[bytes], news: list[tuple[int, bytes]], more: bool, cuts: list[int]
+) -> None:
+    """Whatever is answered, in however many pieces, and whether or not another request follows it."""
+    frames = interrupted([PARSED] * parsing + answer + [ready()], news)
+    ends = []
+    for at_once in (False, True):
+        owner = Recorder()
+        stream = ReplyStream(owner)
+        for kind in [replies.PARSE] * parsing + [replies.BIND]:
+            stream.push(kind)
+        if at_once:
+            stream.push_usual_end()
+        else:
+            for kind in (replies.DESCRIBE, replies.EXECUTE, replies.SYNC):
+                stream.push(kind)
+        if more:
+            stream.push(replies.QUERY)
+        seen = [(stream.feed(piece), stream.ready) for piece in pieces_of(b"".join(frames), cuts)]
+        ends.append(
+            (seen, stream.idle, stream.quiet, stream.status, stream.copy_in, stream.uncertain, owner.errors)
+        )
+    assert ends[0] == ends[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -71,8 +72,18 @@ class Pools(PoolSettings):
 
     def for_(self, database: str, user: str) -> PoolSettings:
         """What holds for clients that ask for `database` as `user`: the first matching rule, over [pool]."""
-        rule = next((each for each in self.rules if each.matches(database, user)), PoolRule())
-        return self.under(rule)
+        return next(
+            (chosen for rule, chosen in self._chosen if rule.matches(database, user)), self._without_rule
+        )
+
+    @cached_property
+    def _chosen(self) -> tuple[tuple[PoolRule, PoolSettings], ...]:
+        """What holds where each rule is the first to match: asked for at every login."""
+        return tuple((rule, self.under(rule)) for rule in self.rules)
+
+    @cached_property
+    def _without_rule(self) -> PoolSettings:
+        return self.under(PoolRule())
 
     def under(self, rule: PoolRule) -> PoolSettings:
         """These settings where `rule` says nothing, and the rule's where it does."""

@@ -171,6 +171,11 @@ class Conversation:
         self.error = error or BackendLost("server closed the connection unexpectedly")
         self._changed.set()
 
+    def on_server_congested(self) -> None:
+        """The server does not take what was sent to it."""
+        if self.copying is not None:
+            self.copying.on_congested()
+
     def on_server_drained(self) -> None:
         """The server takes bytes again."""
         if self.copying is not None:

@@ -55,6 +55,9 @@ class CopyRelay:
     def _pass(self, data: bytes) -> None:
         self.size += len(data)
         self._target.send(data)
+
+    def on_congested(self) -> None:
+        """The new server does not take what was sent to it."""
         if self._target.congested:
             self._source.pause()
 

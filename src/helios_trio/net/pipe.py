@@ -5,15 +5,18 @@ Used by: pool.connection (towards the server), proxy.session (towards the client
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from helios_trio.errors import HeliosError
 from helios_trio.net.readiness import BROKEN, GONE, READ, WRITE, Readiness
-from helios_trio.net.transport import Transport
+from helios_trio.net.transport import Transport, lost
 
 #: Bytes asked for at once. Small reads are cheaper (the buffer is allocated first); a full one doubles the next.
 RECV_MIN: Final = 8 * 1024
 RECV_MAX: Final = 256 * 1024
+#: Messages of fewer bytes are sent when the other handlers of their batch have been called.
+SEND_LATER: Final = 8 * 1024
 
 
 class Pipe:
@@ -21,11 +24,15 @@ class Pipe:
 
     __slots__ = (
         "_backlog",
+        "_encrypted",
         "_events",
         "_fd",
         "_gone",
+        "_recv",
         "_recv_size",
         "_registered",
+        "_send",
+        "_unsent",
         "bytes_in",
         "bytes_out",
         "paused",
@@ -40,7 +47,10 @@ class Pipe:
         self.bytes_in = 0
         self.bytes_out = 0
         self._fd = transport.fileno()
+        self._recv, self._send = transport.direct()
+        self._encrypted = transport.tls is not None
         self._backlog: list[memoryview] = []
+        self._unsent: list[bytes] = []
         self._recv_size = RECV_MIN
         self._registered = False
         self._gone = False
@@ -54,6 +64,10 @@ class Pipe:
 
     def on_end(self, error: Exception | None) -> None:
         """The peer has closed the connection, or it broke."""
+        raise NotImplementedError
+
+    def on_congested(self) -> None:
+        """The peer does not take what was sent: whoever fills this pipe must stop."""
         raise NotImplementedError
 
     def on_drained(self) -> None:
@@ -80,6 +94,8 @@ class Pipe:
 
     def close(self) -> None:
         """Let go of the socket and close it."""
+        if self._unsent:
+            self._send_last()
         self.unregister()
         self._backlog.clear()
         self.transport.close()
@@ -103,15 +119,14 @@ class Pipe:
                 self.on_end(None)
 
     def _read(self) -> None:
-        transport = self.transport
         size = self._recv_size
         try:
-            data = transport.recv_nowait(size)
+            data = self._recv(size)
         except BlockingIOError:
             self._set_events()
             return
-        except HeliosError as error:
-            self.on_end(error)
+        except (HeliosError, OSError) as error:
+            self._on_error(error)
             return
         received = len(data)
         self.bytes_in += received
@@ -122,12 +137,15 @@ class Pipe:
             self._recv_size = RECV_MIN
         if received:
             self.on_bytes(data)
-            while (
-                transport.tls is not None and not self.paused and not transport.closed and transport.pending()
-            ):
-                self._read_pending()
+            if self._encrypted:
+                self._read_all_pending()
         else:
             self.on_end(None)
+
+    def _read_all_pending(self) -> None:
+        transport = self.transport
+        while not self.paused and not transport.closed and transport.pending():
+            self._read_pending()
 
     def _read_pending(self) -> None:
         """What TLS has decrypted already: no epoll announces it."""
@@ -166,19 +184,46 @@ class Pipe:
         return bool(self._backlog)
 
     def send(self, data: bytes) -> None:
-        """Send, or keep what the socket does not take. Look at `congested` afterwards."""
-        self.bytes_out += len(data)
+        """Send, at once or at the end of the batch, and keep what the socket does not take (`on_congested`)."""
+        size = len(data)
+        self.bytes_out += size
         if self._backlog:
             self._backlog.append(memoryview(data))
+        elif self.readiness.in_batch and size < SEND_LATER:
+            if not self._unsent:
+                self.readiness.flush_later(self)
+            self._unsent.append(data)
+        else:
+            self._unsent.append(data)
+            self.flush()
+
+    def flush(self) -> None:
+        """See `net.readiness.Sender`."""
+        unsent = self._unsent
+        if not unsent:  # sent already: something large came after it
             return
+        data = unsent[0] if len(unsent) == 1 else b"".join(unsent)
+        unsent.clear()
         try:
-            sent = self.transport.send_nowait(data)
-        except HeliosError as error:
-            self.on_end(error)
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except (HeliosError, OSError) as error:
+            self._on_error(error)
             return
         if sent < len(data):
             self._backlog.append(memoryview(data)[sent:])
             self._set_events()
+            self.on_congested()
+
+    def _send_last(self) -> None:
+        """The pipe is being closed: what the socket takes of the rest."""
+        unsent, self._unsent = b"".join(self._unsent), []
+        with suppress(HeliosError):
+            self.transport.send_nowait(unsent)
+
+    def _on_error(self, error: HeliosError | OSError) -> None:
+        self.on_end(error if isinstance(error, HeliosError) else lost(self.transport.peer, error))
 
     def _flush(self) -> None:
         backlog = self._backlog

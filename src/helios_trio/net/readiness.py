@@ -22,8 +22,19 @@ WRITE: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLERR
 GONE: Final = select.EPOLLHUP | BROKEN
 
-_BATCH: Final = 256
+#: Events taken from epoll at once, and how often that is done before other tasks get their turn.
+_BATCH: Final = 64
 _BATCHES: Final = 4
+
+
+class Sender(Protocol):
+    """Somebody with bytes to send when all handlers of a batch have been called."""
+
+    def flush(self) -> None:
+        """Send them."""
+
+    def on_failure(self, error: Exception) -> None:
+        """`flush` raised `error`."""
 
 
 class Handler(Protocol):
@@ -42,6 +53,9 @@ class Readiness:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        #: handlers are being called: what they send can wait for the others, see `flush_later`
+        self.in_batch = False
+        self._senders: list[Sender] = []
         #: when the current batch of events began, on Trio's clock (seconds): good enough for idle times
         self.now = 0.0
 
@@ -62,6 +76,14 @@ class Readiness:
         if self._handlers.pop(fd, None) is not None and not self._epoll.closed:
             self._epoll.unregister(fd)
 
+    def flush_later(self, sender: Sender) -> None:
+        """Call `flush` once, after the handlers of this batch.
+
+        Sending wakes the peer, which the kernel likes to run at once, on this very core. Done in between, that costs
+        each handler a processor cache full of somebody else's things.
+        """
+        self._senders.append(sender)
+
     async def run(self) -> None:
         """Serve until cancelled."""
         try:
@@ -75,15 +97,31 @@ class Readiness:
 
     def _serve(self) -> None:
         """What became ready meanwhile is served without a turn of Trio's loop, within bounds."""
-        poll, get = self._epoll.poll, self._handlers.get
+        poll = self._epoll.poll
         for _ in range(_BATCHES):
             ready = poll(0, _BATCH)
             if not ready:
                 return
-            for fd, events in ready:
-                handler = get(fd)
-                if handler is not None:  # an earlier handler of this batch may have closed it
-                    try:
-                        handler.on_ready(events)
-                    except Exception as error:
-                        handler.on_failure(error)
+            self._call(ready)
+            if self._senders:
+                self._flush()
+
+    def _call(self, ready: list[tuple[int, int]]) -> None:
+        get = self._handlers.get
+        self.in_batch = True
+        for fd, events in ready:
+            handler = get(fd)
+            if handler is not None:  # an earlier handler of this batch may have closed it
+                try:
+                    handler.on_ready(events)
+                except Exception as error:
+                    handler.on_failure(error)
+        self.in_batch = False
+
+    def _flush(self) -> None:
+        senders, self._senders = self._senders, []
+        for sender in senders:
+            try:
+                sender.flush()
+            except Exception as error:
+                sender.on_failure(error)

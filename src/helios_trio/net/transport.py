@@ -67,6 +67,10 @@ class Transport(ABC):
         After a return short of `len(data)` the next call must begin with all the bytes not yet taken.
         """
 
+    def direct(self) -> tuple[Callable[[int], bytes], Callable[[bytes], int]]:
+        """`recv_nowait` and `send_nowait` as the relay calls them: errors may be the operating system's own."""
+        return self.recv_nowait, self.send_nowait
+
     @abstractmethod
     def pending(self) -> int:
         """Bytes already decrypted, which no epoll announces; always 0 on a plain connection."""
@@ -200,6 +204,10 @@ class PlainTransport(Transport):
             return 0
         except OSError as error:
             raise lost(self.peer, error) from error
+
+    def direct(self) -> tuple[Callable[[int], bytes], Callable[[bytes], int]]:
+        """See `Transport.direct`: the socket's own methods."""
+        return self._recv, self._send
 
     def pending(self) -> int:
         """Nothing is ever kept back here."""

@@ -44,6 +44,9 @@ class LeaseHolder(Protocol):
     def on_server_lost(self, error: Exception | None) -> None:
         """The connection is gone; it is closed already."""
 
+    def on_server_congested(self) -> None:
+        """The server does not take what was sent to it."""
+
     def on_server_drained(self) -> None:
         """The server takes bytes again."""
 
@@ -151,6 +154,11 @@ class BackendConnection(Pipe):
         holder, self.holder = self.holder, None
         if holder is not None:
             holder.on_server_lost(error)
+
+    def on_congested(self) -> None:
+        """See `net.pipe.Pipe`."""
+        if self.holder is not None:
+            self.holder.on_server_congested()
 
     def on_drained(self) -> None:
         """See `net.pipe.Pipe`."""

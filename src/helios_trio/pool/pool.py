@@ -29,6 +29,10 @@ _log = structlog.get_logger(__name__)
 Connect = Callable[[Mapping[str, str]], Awaitable[ServerGreeting]]
 Cancel = Callable[[BackendConnection], Awaitable[None]]
 
+# Members of SlotStatus by themselves: looking them up in their class costs as much as a call, per query.
+_IDLE: Final = SlotStatus.IDLE
+_CLOSED: Final = SlotStatus.CLOSED
+
 #: Seconds a reset query may take before its connection is given up.
 RESET_TIME_LIMIT: Final = 10.0
 #: Seconds before a server that refused is asked again: at first, and at most.
@@ -119,7 +123,7 @@ class Pool:
     def give_back(self, connection: BackendConnection) -> None:
         """The session is done with the connection, which is idle and outside a transaction."""
         connection.holder = None
-        if connection.status is SlotStatus.CLOSED:
+        if connection.status is _CLOSED:
             return
         if connection.paused:
             connection.unpause()
@@ -175,7 +179,7 @@ class Pool:
     def _hand_on(self, connection: BackendConnection, reusable: bool) -> None:
         planner = self.planner
         ticket = planner.give_back(connection, self._readiness.now, reusable=reusable)
-        if ticket is None and connection.status is SlotStatus.IDLE:
+        if ticket is None and connection.status is _IDLE:
             if planner.waiting:
                 self.act()
         elif ticket is not None:

@@ -72,6 +72,9 @@ class ResetHolder:
     def on_server_lost(self, error: Exception | None) -> None:
         """The pool knows."""
 
+    def on_server_congested(self) -> None:
+        """Nobody is read meanwhile."""
+
     def on_server_drained(self) -> None:
         """Nothing waits to be sent."""
 

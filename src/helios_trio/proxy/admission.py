@@ -64,11 +64,12 @@ async def read_opening(stream: FrameStream, tls: ClientTLS) -> StartupMessage | 
     Raises ProtocolViolation, and NotAuthorised for a client that must use TLS and does not.
     """
     transport = stream.transport
-    first = await transport.peek_first_byte() if isinstance(transport, PlainTransport) else None
-    if first is None:
-        return None
-    if tls.current is not None and looks_like_tls(first):
-        await stream.start_tls(tls.current, direct=True)
+    if tls.current is not None and isinstance(transport, PlainTransport):
+        first = await transport.peek_first_byte()
+        if first is None:
+            return None
+        if looks_like_tls(first):
+            await stream.start_tls(tls.current, direct=True)
     encrypted = asked_gss = False
     while True:
         packet = await stream.read_startup()

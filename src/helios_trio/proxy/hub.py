@@ -186,6 +186,9 @@ class ListenerHub:
     def on_server_lost(self, error: Exception | None) -> None:
         """See `on_connection_lost`."""
 
+    def on_server_congested(self) -> None:
+        """Nobody is read meanwhile."""
+
     def on_server_drained(self) -> None:
         """Nothing waits to be sent."""
 

@@ -152,9 +152,17 @@ class Proxy:
 
     async def _log_in(self, stream: FrameStream, opening: _Opening) -> Admitted | None:
         """Admit within the time limit; in a storm of connections the others wait for their turn, unread."""
-        async with self._logins:
-            with trio.fail_after(self.limits.login_timeout):
+        logins = self._logins
+        try:
+            logins.acquire_nowait()  # nearly always, and no checkpoint
+        except trio.WouldBlock:
+            await logins.acquire()
+        try:
+            with trio.move_on_after(self.limits.login_timeout):
                 return await self._admit(stream, opening)
+            raise trio.TooSlowError
+        finally:
+            logins.release()
 
     async def _admit(self, stream: FrameStream, opening: _Opening) -> Admitted | None:
         packet = await read_opening(stream, self.tls)
@@ -263,7 +271,8 @@ class Proxy:
                     if (hold := self.holds.of(destination.backend.name)) is not None:
                         hold.add(session)
                     await session.run(admitted.stream.take_rest())
-                    nursery.cancel_scope.cancel()
+                    if nursery.child_tasks:
+                        nursery.cancel_scope.cancel()
         finally:
             session.give_up_lease()
             self.cancels.remove(session.virtual_pid, session)

@@ -48,7 +48,11 @@ LAST_ANSWERS_TIME: Final = 1.0
 HELD_LIMIT: Final = 64 * 1024
 
 
+# Members of enumerations by themselves: looking them up in their class costs as much as a call, per query.
 _NOTHING: Final = Need.NOTHING
+_CONFIRMATION: Final = Need.CONFIRMATION
+_STATEMENT: Final = PoolMode.STATEMENT
+_IDLE: Final = Status.IDLE
 
 
 class Ending(Enum):
@@ -177,21 +181,25 @@ class Session(Pipe):
             await self._ended.wait()
         finally:
             self.unregister()
-            with trio.move_on_after(_FAREWELL_TIME) as scope:
-                scope.shield = True
-                if self._standstill is not None:
-                    await self._standstill.wait_undisturbed()
-                self.give_up_lease()
-                await self._farewell()
+            if self._standstill is not None:
+                await self._leave_in_peace(self._standstill)
             self.give_up_lease()
+            if self.ending not in (Ending.TERMINATED, Ending.CLIENT_LOST):
+                with trio.move_on_after(_FAREWELL_TIME) as scope:
+                    scope.shield = True
+                    await self._farewell()
             self.transport.close()
         if self.crash is not None:
             raise self.crash
 
+    async def _leave_in_peace(self, standstill: Standstill) -> None:
+        """Who is exchanging the connection puts right what was touched before it is given up."""
+        with trio.move_on_after(_PEACE_TIME) as scope:
+            scope.shield = True
+            await standstill.wait_undisturbed()
+
     async def _farewell(self) -> None:
-        """Say why, if there is something to say and somebody to hear it."""
-        if self.ending in (Ending.TERMINATED, Ending.CLIENT_LOST):
-            return
+        """Say why, if there is something to say, to somebody who is there to hear it."""
         last = b"".join(bytes(part) for part in self._backlog)
         if self._error is not None:
             last += ErrorResponse(ErrorFields(tuple(self._error.fields().items()))).encode()
@@ -304,7 +312,7 @@ class Session(Pipe):
         if requests.need is _NOTHING and connection is not None and not self._half_closed:
             if out:
                 connection.send(out)
-                if connection.congested:
+                if connection._backlog:
                     self.pause()
         else:
             self._forward(out)
@@ -422,6 +430,11 @@ class Session(Pipe):
             connection.end_of_requests()
         await trio.sleep(LAST_ANSWERS_TIME)
         self.end(Ending.CLIENT_LOST)
+
+    def on_congested(self) -> None:
+        """See `net.pipe.Pipe`: the client does not take its answers, so the server is not read meanwhile."""
+        if self._connection is not None:
+            self._connection.pause()
 
     def on_drained(self) -> None:
         """See `net.pipe.Pipe`: the client takes bytes again, so the server may be read again."""
@@ -564,7 +577,7 @@ class Session(Pipe):
             return
         if connection is None or self.ending is not None or requests.said_goodbye:
             return
-        if connection.side.replies.status == Status.IDLE:
+        if connection.side.replies.status == _IDLE:
             counters.transactions += 1
             if self.shared and requests.between:
                 self._after_transaction(connection)
@@ -572,14 +585,14 @@ class Session(Pipe):
                 self._deliver_notifications()
             if self.ends_when_idle and self.idle:
                 self.end(Ending.SHUT_DOWN, _shutting_down())
-        elif self.policy.mode is PoolMode.STATEMENT:
+        elif self.policy.mode is _STATEMENT:
             self.end(
                 Ending.PROTOCOL,
                 ProtocolViolation(
                     "transaction blocks not allowed in statement pooling mode", sqlstate="0A000"
                 ),
             )
-        if requests.need is Need.CONFIRMATION and connection is self._connection:
+        if requests.need is _CONFIRMATION and connection is self._connection:
             self._resume()
         if self._standstill is not None:
             self._standstill.check()
@@ -591,7 +604,7 @@ class Session(Pipe):
             self._probe(connection)
         elif virtual.pins or virtual.bound:
             self.requests.keep_sequences()
-        elif not connection.congested:
+        elif not connection._backlog:
             self._release()
 
     def _probe(self, connection: BackendConnection) -> None:
@@ -717,6 +730,10 @@ class Session(Pipe):
                 ),
             )
 
+    def on_server_congested(self) -> None:
+        """The server does not take the requests, so the client is not read meanwhile."""
+        self.pause()
+
     def on_server_drained(self) -> None:
         """The server takes bytes again, so the client may be read again; it may even have answered already."""
         if self._connection is not None and self._connection.side.replies.idle:
@@ -730,6 +747,8 @@ class Session(Pipe):
         self.on_failure(error)
 
 
+#: Seconds for a transfer to find its end when the session is over.
+_PEACE_TIME: Final = 6.0
 #: Leaves a transaction aborted; the server's log says why.
 _ABORT: Final = "DO $$BEGIN RAISE 'transaction aborted so that its session can be moved'; END$$"
 #: Seconds for the last words to a client.

@@ -35,14 +35,21 @@ from helios_trio.wire.codes import Frontend, Status
 from helios_trio.wire.frames import FRONTEND
 
 _length_at = Struct("!I").unpack_from
+_head_at = Struct("!BI").unpack_from
 
 #: Largest message that is kept whole so that its text can be parsed, in bytes; larger ones are streamed.
 WHOLE_LIMIT: Final = 256 * 1024
 #: Bytes of a streamed message that must be there so that its names can be read.
 _HEAD_WANTED: Final = 1024
-#: Largest length field by message type, as PostgreSQL has them (pqcomm.h); 0 for types it does not know.
-_LENGTH_LIMITS: Final = tuple(FRONTEND.limits.get(code, -4) + 4 for code in range(256))
 
+
+_QUERY: Final = Frontend.QUERY
+_QUERY_REPLY: Final = replies.QUERY
+#: How libpq, and what is built on it, ends nearly every batch: Describe and Execute of the portal, Sync.
+_USUAL_END: Final = b"D\0\0\0\6P\0E\0\0\0\t\0\0\0\0\0S\0\0\0\4"
+_USUAL_END_SIZE: Final = len(_USUAL_END)
+#: Bytes of a Query message without a text.
+_SHORTEST_QUERY: Final = 6
 
 #: Reported settings that decide how the bytes of a statement must be read.
 TEXT_SETTINGS: Final = ("standard_conforming_strings", "client_encoding")
@@ -70,6 +77,10 @@ class Need(Enum):
     STANDSTILL = "the session to go on"
     END = "the client has said goodbye"
     VIOLATION = "what the client sends is no PostgreSQL message: see `violation`"
+
+
+# The member by itself: looking it up in its class costs as much as a call (Python 3.11), and it is per message.
+_NOTHING: Final = Need.NOTHING
 
 
 class RequestStream:
@@ -110,7 +121,6 @@ class RequestStream:
         self._strange_sequences = False
         #: the connection is known to carry what the client believes
         self._settled = False
-        self._handlers = _HANDLERS
 
     @property
     def at_boundary(self) -> bool:
@@ -153,24 +163,24 @@ class RequestStream:
         self._cleanse = strange and (server.tainted or self.cleanse_always)
         if self.shared:
             state, label = session.state, server.label
-            if (
-                label is not state.now.wanted
-                or label is not state.now.actual
-                or server.base is not state.base
-            ):
+            now = state.now
+            if not (label is now.wanted is now.actual and server.base is state.base):
                 state.adopt(server.base, label)
-            self._settled = not (self._cleanse or state.differs or session.placeholders)
+                now = state.now
+            self._settled = now.wanted is now.actual and not (self._cleanse or session.placeholders)
 
     def detach(self) -> None:
         """The server connection is given back; it remembers what it carries."""
-        if self.server is not None:
+        server, session = self.server, self.session
+        if server is not None:
             if self.shared:
-                self.server.label = self.session.state.now.actual
+                server.label = session.state.now.actual
             if self._cleanse:  # nothing was asked: what an earlier session left is still there
-                self.server.last_session = 0
+                server.last_session = 0
             self.server = None
-            self.session.portals.clear()
-            self.session.exact = False
+            session.exact = False
+            if session.portals:
+                session.portals.clear()
 
     def stand_still(self) -> None:
         """Keep whatever comes from now on, until `resume`; only between messages (`at_boundary`)."""
@@ -186,6 +196,8 @@ class RequestStream:
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the client; return those for the server. Look at `need` afterwards."""
+        if not (self._pieces or self._gap) and self._is_plain_query(data):
+            return data
         if self._pieces:
             self._pieces.append(data)
             self._pieces_size += len(data)
@@ -204,32 +216,33 @@ class RequestStream:
             self._gap = 0
         out: list[bytes] | None = None
         forwarded = self._gap_forwarded
-        handlers = self._handlers
+        handlers, limits, server = _HANDLERS, _LENGTH_LIMITS, self.server
         while end - at >= 5:
-            code = data[at]
-            size = _length_at(data, at + 1)[0]
+            code, size = _head_at(data, at)
             following = at + 1 + size
-            handler = handlers[code]
-            if handler is None or size < 4 or size > _LENGTH_LIMITS[code]:
+            if not 4 <= size <= limits[code]:
                 self.violation = _unreadable(code)
                 self.need = Need.VIOLATION
                 break
             if following > end and not self._may_begin(code, size, end - at):
                 break
-            if self.server is None and not self._take_server(code, size):
-                if self.need is not Need.NOTHING:
+            if end - at == _USUAL_END_SIZE and data.endswith(_USUAL_END) and self._ends_batch_plainly():
+                forwarded, at = True, end
+                break
+            if server is None and not self._take_server(code, size):
+                if self.need is not _NOTHING:
                     break
                 out = _cut(out, data, start, at)  # PostgreSQL ignores it outside of a COPY
                 start = at = following
                 forwarded = False
                 continue
-            forwarded = True
-            instead = handler(self, data, at, following)
+            forwarded, server = True, self.server
+            instead = handlers[code](self, data, at, following)
             if instead is not None:
                 out = _cut(out, data, start, at)
                 out.append(instead)
-                start = at if self.need is not Need.NOTHING else following
-            if self.need is not Need.NOTHING:
+                start = at if self.need is not _NOTHING else following
+            if self.need is not _NOTHING:
                 break
             at = following
         if at > end:
@@ -241,6 +254,42 @@ class RequestStream:
             return data if start == 0 and at >= end else data[start:at]
         out.append(data[start:at])
         return b"".join(out)
+
+    def _is_plain_query(self, data: bytes) -> bool:
+        """Whether the bytes are just one simple query that nobody must follow; then it has been noted.
+
+        By far the most frequent case that is no batch, without the loop. For everything else False: nothing has
+        been done then but that the session may have been given its connection.
+        """
+        session = self.session
+        end = len(data)
+        if end < _SHORTEST_QUERY or data[0] != _QUERY or _length_at(data, 1)[0] != end - 1:
+            return False
+        if session.following or session.in_batch or not self._facts_of(data[5:-1]).plain:
+            return False
+        server = self.server
+        if server is None:
+            server = self._lease_nowait()
+            if server is None:
+                return False
+            self.attach(server)
+        if self.shared:
+            if not self._settled:
+                return False
+            server.unnamed = None
+            if session.statements:
+                session.statements.pop(b"", None)
+        server.replies.push(_QUERY_REPLY)
+        return True
+
+    def _ends_batch_plainly(self) -> bool:
+        """`_USUAL_END` is all that is left: whether nobody must follow any of it; then it has been noted."""
+        session, server = self.session, self.server
+        if server is None or not session.in_batch or session.portals or session.following:
+            return False
+        session.in_batch = False
+        server.replies.push_usual_end()
+        return True
 
     def _keep(self, data: bytes, at: int, end: int) -> None:
         """Keep what cannot be sent yet: the beginning of a message, or all from where the stream stopped."""
@@ -419,9 +468,9 @@ class RequestStream:
     def _parse(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
         lead = None
-        if self.shared and not session.in_batch:
-            lead = None if self._settled else self.settle()
-            if self.need is not Need.NOTHING:
+        if self.shared and not (self._settled or session.in_batch):
+            lead = self.settle()
+            if self.need is not _NOTHING:
                 return lead
         statement = preparing.read_parse(data, at, following, self._facts_of)
         if statement is None:  # malformed: PostgreSQL says so itself
@@ -461,9 +510,9 @@ class RequestStream:
     def _bind(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
         lead: bytes | None = None
-        if self.shared and not session.in_batch:
-            lead = None if self._settled else self.settle()
-            if self.need is not Need.NOTHING:
+        if self.shared and not (self._settled or session.in_batch):
+            lead = self.settle()
+            if self.need is not _NOTHING:
                 return lead
         session.in_batch = True
         names = preparing.read_bind(data, at, following)
@@ -482,7 +531,7 @@ class RequestStream:
                 frame = preparing.bind_renamed(data, at, following, portal, statement.server_name, rest)
             else:
                 frame = self._bind_elsewhere(data, at, following, names, statement)
-                if self.need is not Need.NOTHING:
+                if self.need is not _NOTHING:
                     return (lead or b"") + (frame or b"")
         server.replies.push(replies.BIND)
         if lead is None:
@@ -642,26 +691,24 @@ class RequestStream:
 _Handler = Callable[[RequestStream, bytes, int, int], "bytes | None"]
 
 
-def _table() -> tuple[_Handler | None, ...]:
-    by_code: dict[int, _Handler] = {
-        Frontend.QUERY: RequestStream._query,
-        Frontend.PARSE: RequestStream._parse,
-        Frontend.BIND: RequestStream._bind,
-        Frontend.DESCRIBE: RequestStream._describe,
-        Frontend.EXECUTE: RequestStream._execute,
-        Frontend.CLOSE: RequestStream._close,
-        Frontend.SYNC: RequestStream._sync,
-        Frontend.FLUSH: RequestStream._pass,
-        Frontend.FUNCTION_CALL: RequestStream._function_call,
-        Frontend.COPY_DATA: RequestStream._pass,
-        Frontend.COPY_DONE: RequestStream._copy_end,
-        Frontend.COPY_FAIL: RequestStream._copy_end,
-        Frontend.TERMINATE: RequestStream._terminate,
-    }
-    return tuple(by_code.get(code) for code in range(256))
-
-
-_HANDLERS: Final = _table()
+_BY_CODE: Final[dict[int, _Handler]] = {
+    Frontend.QUERY: RequestStream._query,
+    Frontend.PARSE: RequestStream._parse,
+    Frontend.BIND: RequestStream._bind,
+    Frontend.DESCRIBE: RequestStream._describe,
+    Frontend.EXECUTE: RequestStream._execute,
+    Frontend.CLOSE: RequestStream._close,
+    Frontend.SYNC: RequestStream._sync,
+    Frontend.FLUSH: RequestStream._pass,
+    Frontend.FUNCTION_CALL: RequestStream._function_call,
+    Frontend.COPY_DATA: RequestStream._pass,
+    Frontend.COPY_DONE: RequestStream._copy_end,
+    Frontend.COPY_FAIL: RequestStream._copy_end,
+    Frontend.TERMINATE: RequestStream._terminate,
+}
+_HANDLERS: Final = tuple(_BY_CODE.get(code, RequestStream._pass) for code in range(256))
+#: Largest length field by message type, as PostgreSQL has them (pqcomm.h); 0 for types that are not expected.
+_LENGTH_LIMITS: Final = tuple(FRONTEND.limits[code] + 4 if code in _BY_CODE else 0 for code in range(256))
 #: Bytes of a Describe or Close of a statement or portal without a name.
 _SHORTEST_TARGET: Final = 7
 #: Length field of a message without a body; others than that are for PostgreSQL to complain about.
@@ -691,6 +738,6 @@ def _cut(out: list[bytes] | None, data: bytes, start: int, at: int) -> list[byte
 
 
 def _unreadable(code: int) -> ProtocolViolation:
-    if _HANDLERS[code] is None:
+    if not _LENGTH_LIMITS[code]:
         return ProtocolViolation(f"invalid frontend message type {code}")
     return ProtocolViolation("invalid message length")

@@ -131,7 +131,8 @@ class FactsCache:
 
         For other sessions ask `facts_when_unsure`.
         """
-        return self._young_text(text) or self._not_seen_lately(text)
+        found = self._young_text(text)
+        return self._not_seen_lately(text) if found is None else found
 
     def facts_when_unsure(self, text: bytes) -> Facts:
         """The same for a session with standard_conforming_strings off or a client_encoding other than UTF8.

@@ -38,6 +38,18 @@ COPY_END: Final = 1024
 #: A Sync that was sent behind this COPY has been left out of the queue, because the server ignores it.
 STRUCK: Final = 2048
 
+# A whole batch as drivers send it, when nothing else is owed: taken apart unless its answer is one plain piece.
+_BIND_BATCH: Final = 4096
+_PARSE_BATCH: Final = 8192
+_BATCHES: Final = {
+    _BIND_BATCH: (BIND, DESCRIBE, EXECUTE, SYNC),
+    _PARSE_BATCH: (PARSE, BIND, DESCRIBE, EXECUTE, SYNC),
+}
+_BATCH_OF: Final = {(BIND,): _BIND_BATCH, (PARSE, BIND): _PARSE_BATCH}
+_BATCH_BEGUN: Final = max(map(len, _BATCH_OF))
+#: What may be answered in one piece that nobody looks into but for its end.
+_ANSWERED_WHOLE: Final = frozenset({QUERY, *_BATCHES})
+
 _ENDS_BATCH: Final = SYNC | QUERY | FUNCTION
 _IN_BATCH: Final = PARSE | BIND | DESCRIBE | EXECUTE | CLOSE
 
@@ -48,7 +60,7 @@ _READY: Final = Backend.READY_FOR_QUERY
 LOOK_LIMIT: Final = 1 << 20
 
 _length_at = Struct("!I").unpack_from
-
+_head_at = Struct("!BI").unpack_from
 
 _KINDS: Final = PARSE | BIND | DESCRIBE | EXECUTE | CLOSE | SYNC | QUERY | FUNCTION
 _ATTENDED: Final = SWALLOW | WATCH
@@ -82,6 +94,30 @@ _KNOWN: Final = frozenset(code for name, code in vars(Backend).items() if name.i
 _TRAITS: Final = tuple(
     _ENDS.get(code, 0) | _LOOKS.get(code, _PLAIN) if code in _KNOWN else 0 for code in range(256)
 )
+
+
+#: By head of the queue: messages that pass and leave it where it is, which nearly all of a reply are.
+_PASSING: Final = {
+    1 << bit: frozenset(
+        code for code, traits in enumerate(_TRAITS) if traits & _PLAIN and not traits & 1 << bit
+    )
+    for bit in range(FUNCTION.bit_length())
+}
+_NONE_PASSES: Final[frozenset[int]] = frozenset()
+#: Messages of an answer without errors, COPY or news.
+_PLAIN_ANSWER: Final = frozenset(
+    {
+        Backend.PARSE_COMPLETE,
+        Backend.BIND_COMPLETE,
+        Backend.ROW_DESCRIPTION,
+        Backend.NO_DATA,
+        Backend.DATA_ROW,
+        Backend.COMMAND_COMPLETE,
+        Backend.EMPTY_QUERY_RESPONSE,
+    }
+)
+#: A ReadyForQuery message up to the status.
+_READY_HEAD: Final = b"Z\0\0\0\5"
 
 
 class Watcher(Protocol):
@@ -155,14 +191,34 @@ class ReplyStream:
         """Note that a message was sent which will be answered by a reply of `kind`."""
         if (self._skipping or self.copy_in) and not self._still_counts(kind):
             return
-        if kind != COPY_END:
-            self._last = kind
+        self._last = kind
         self._expected.append(kind)
+
+    def push_usual_end(self) -> None:
+        """As `push` of DESCRIBE, EXECUTE and SYNC; in one with the BIND, or PARSE and BIND, if no more is owed."""
+        expected = self._expected
+        batch = None
+        if len(expected) <= _BATCH_BEGUN and not (self._skipping or self.copy_in):
+            batch = _BATCH_OF.get(tuple(expected))
+        if batch is None:
+            for kind in (DESCRIBE, EXECUTE, SYNC):
+                self.push(kind)
+        else:
+            self._last = SYNC
+            expected.clear()
+            expected.append(batch)
+
+    def _take_apart(self, batch: int) -> None:
+        """The batch at the head needs a closer look: each of its messages stands for itself from here."""
+        self._expected.popleft()
+        self._expected.extendleft(reversed(_BATCHES[batch]))
 
     def push_copy_end(self) -> None:
         """Note that CopyDone or CopyFail was sent: a server that is not copying ignores it."""
-        if self.copy_in or self._expected:
-            self.push(COPY_END)
+        if (self._skipping or self.copy_in) and not self._still_counts(COPY_END):
+            return
+        if self._expected:
+            self._expected.append(COPY_END)
 
     def watch(self, kind: int, watcher: Watcher) -> None:
         """As `push`, with somebody who sees the reply."""
@@ -214,7 +270,7 @@ class ReplyStream:
 
     @property
     def owed(self) -> int:
-        """Number of replies that have not come yet."""
+        """Number of replies that have not come yet; a whole batch may count as one."""
         return len(self._expected)
 
     @property
@@ -230,6 +286,12 @@ class ReplyStream:
         Sets `status` and `ready`. Raises ProtocolViolation for what is no PostgreSQL message.
         """
         self.ready = False
+        expected = self._expected
+        if expected and expected[0] in _ANSWERED_WHOLE:
+            if self._is_plain_answer(data):
+                return data
+            if expected[0] in _BATCHES:
+                self._take_apart(expected[0])
         if self._pieces:
             self._pieces.append(data)
             self._pieces_size += len(data)
@@ -248,20 +310,12 @@ class ReplyStream:
                 start = min(at, end)
             if at > end:
                 return data[start:]
-        expected = self._expected
         head = expected[0] if expected else 0
+        passing = _PASSING.get(head, _NONE_PASSES)
         while end - at >= 5:
-            code = data[at]
-            following = at + 1 + _length_at(data, at + 1)[0]
-            traits = _TRAITS[code]
-            if traits & _PLAIN and following >= at + 5 and not head & _ATTENDED:
-                if following > end:
-                    if (traits & head or not head) and following - at <= LOOK_LIMIT:
-                        break  # what ends a reply, or comes when nothing is owed, is never sent in halves
-                    swallowed = False
-                if traits & head:
-                    self._pop()
-                    head = expected[0] if expected else 0
+            code, size = _head_at(data, at)
+            following = at + 1 + size
+            if code in passing and size >= 4 and following <= end:
                 at = following
                 continue
             if (
@@ -272,9 +326,20 @@ class ReplyStream:
             ):
                 self.status = data[at + 5]
                 self.copy_in = False
-                self._pop()
-                head = expected[0] if expected else 0
+                head = self._pop()
+                passing = _PASSING.get(head, _NONE_PASSES)
                 self._ready_due = not head
+                at = following
+                continue
+            traits = _TRAITS[code]
+            if traits & _PLAIN and following >= at + 5 and not head & _ATTENDED:
+                if following > end:
+                    if (traits & head or not head) and following - at <= LOOK_LIMIT:
+                        break  # what ends a reply, or comes when nothing is owed, is never sent in halves
+                    swallowed = False
+                if traits & head:
+                    head = self._pop()
+                    passing = _PASSING.get(head, _NONE_PASSES)
                 at = following
                 continue
             if not traits or following < at + 5:
@@ -289,6 +354,7 @@ class ReplyStream:
                 out.append(instead)
                 start = min(following, end)
             head = expected[0] if expected else 0
+            passing = _PASSING.get(head, _NONE_PASSES)
             at = following
         if at > end:
             self._gap = at - end
@@ -302,6 +368,28 @@ class ReplyStream:
             return data if start == 0 and at >= end else data[start:at]
         out.append(data[start : min(at, end)])
         return b"".join(out)
+
+    def _is_plain_answer(self, data: bytes) -> bool:
+        """Whether the bytes are just the plain answer to the head of the queue; then it is answered.
+
+        By far the most frequent case, without what all the others need. For everything else nothing has been done.
+        """
+        end = len(data) - _READY_SIZE
+        if self._pieces or self._gap or end < 0 or not data.startswith(_READY_HEAD, end):
+            return False
+        at = 0
+        while at < end:
+            code, size = _head_at(data, at)
+            if code not in _PLAIN_ANSWER or size < 4:
+                return False
+            at += size + 1
+        if at != end:
+            return False
+        self.status = data[-1]
+        self.copy_in = False
+        self._expected.popleft()
+        self.ready = not self._drop_markers()
+        return True
 
     def _must_be_whole(self, code: int, traits: int, head: int) -> bool:
         """Whether an incomplete message must wait for the rest of it."""
@@ -324,7 +412,7 @@ class ReplyStream:
         if head & WATCH and (swallow or not _is_row(code)):
             self._watchers[0].on_reply(code, data[at + 5 : following])
         if head & traits & _KINDS:
-            self._pop()
+            self._pop_watched()
         return b"" if swallow else None
 
     def _keep(self, data: bytes, at: int, end: int) -> None:
@@ -333,13 +421,27 @@ class ReplyStream:
         self._pieces_size = end - at
         self._wanted = _length_at(data, at + 1)[0] + 1 if end - at >= 5 else 5
 
-    def _pop(self) -> None:
-        """The head is answered; markers that have lost their meaning go with it."""
+    def _pop(self) -> int:
+        """The head is answered, which nobody watches; returns the next one."""
         expected = self._expected
-        if expected.popleft() & WATCH:
+        expected.popleft()
+        head = expected[0] if expected else 0
+        return self._drop_markers() if head & COPY_END else head
+
+    def _pop_watched(self) -> None:
+        """The head is answered, whoever watches it."""
+        if self._expected.popleft() & WATCH:
             self._watchers.popleft()
-        while expected and expected[0] & COPY_END:
+        self._drop_markers()
+
+    def _drop_markers(self) -> int:
+        """Markers at the head have lost their meaning; returns what is the head without them."""
+        expected = self._expected
+        while expected:
+            if not expected[0] & COPY_END:
+                return expected[0]
             expected.popleft()
+        return 0
 
     def _look(self, code: int, data: bytes, at: int, following: int, head: int) -> bytes | None:
         """A message that changes what is expected; returns what is forwarded in its place, if anything is."""
@@ -364,7 +466,7 @@ class ReplyStream:
         if head & _ENDS_BATCH:
             if head & WATCH:
                 self._watchers[0].on_reply(Backend.READY_FOR_QUERY, body)
-            self._pop()
+            self._pop_watched()
         else:  # the answer to a Sync that was sent while a COPY may or may not have failed
             self.uncertain = True
         self._ready_due = not self._expected

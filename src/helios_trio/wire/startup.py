@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from functools import cached_property
 from struct import Struct
 from typing import Final
 
@@ -86,7 +87,11 @@ class StartupMessage:
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a parameter; the last one counts where a name is repeated, as in PostgreSQL."""
-        return next((value for found, value in reversed(self.parameters) if found == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[bytes, bytes]:
+        return dict(self.parameters)
 
     def text(self, name: str) -> str | None:
         """As `get`, as text that `wire.layout.to_bytes` turns back into the same bytes."""
