@@ -160,11 +160,19 @@ async def test_a_failure_leaves_the_session_where_it_was(
     does = {"error": fail, "new server dies": killer(direct_dsn, "new"), "time is over": hang}[trouble]
     order = {"time_limit": 0.5} if trouble == "time is over" else {}
     async with live_proxy(direct_address, mode) as live:
-        for at in range(1, await steps_of_a_move(live) + 1):
+        steps = await steps_of_a_move(live)
+        for at in range(1, steps + 1):
             async with live.client() as client:
                 await furnish(client)
-                outcome = await move_with(live, client, Trouble(at, does), **order)
-                assert outcome in (MoveOutcome.FAILED, MoveOutcome.PINNED), f"step {at}"
+                met = Trouble(at, does)
+                outcome = await move_with(live, client, met, **order)
+                if outcome is MoveOutcome.LOST:  # in the last step of all: the state was with the new server already
+                    assert (trouble, met.steps) == ("new server dies", at)
+                    with pytest.raises(psycopg.errors.AdminShutdown):
+                        await client.ask("SELECT 1")
+                    continue
+                if met.steps >= at:  # how often a lock is looked at differs, so that the last steps may not come
+                    assert outcome in (MoveOutcome.FAILED, MoveOutcome.PINNED), f"step {at}"
                 await look(client)
                 await unlock_twice(client)
             await alone(live)

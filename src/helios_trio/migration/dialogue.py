@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import trio
 from attrs import define, field
 
-from helios_trio.errors import HeliosError
+from helios_trio.errors import BackendLost, HeliosError
 from helios_trio.migration.conversation import Conversation, Reading, query_frame
 from helios_trio.migration.copying import CopyRelay
 from helios_trio.session.carrying.steps import (
@@ -55,6 +55,7 @@ class Dialogue:
     old: Conversation
     new: Conversation
     _started: dict[Side, Reading] = field(factory=dict)
+    _loss_noticed: bool = False
     #: ends the step that is under way
     _end: Callable[[], Awaitable[Any]] | None = None
 
@@ -66,7 +67,9 @@ class Dialogue:
         try:
             step = next(plan)
             while True:
+                self._end = None
                 try:
+                    self._notice_loss()
                     outcome = await self._do(step)
                 except HeliosError as error:
                     step = plan.throw(error)
@@ -78,6 +81,12 @@ class Dialogue:
         except StopIteration as result:
             return result.value  # type: ignore[no-any-return]
 
+    def _notice_loss(self) -> None:
+        """A new server that has died must be noticed before the old one is asked for more. Raises BackendLost once."""
+        if self.new.error is not None and not self._loss_noticed:
+            self._loss_noticed = True
+            raise BackendLost(f"lost the new connection while a session was moved: {self.new.error}")
+
     async def _give_up(self, plan: Plan[T]) -> None:
         """Nobody waits for the plan any more. Afterwards the old connection is as it was, or known not to be."""
         with trio.move_on_after(UNDO_TIME) as scope:
@@ -86,7 +95,7 @@ class Dialogue:
                 if self._end is not None:
                     plan.send(await self._end())
                 step = plan.throw(GivenUp("the move was given up"))
-                while True:
+                while True:  # what puts the old side right
                     step = plan.send(await self._do(step))
             except StopIteration:
                 return
@@ -99,7 +108,6 @@ class Dialogue:
 
     async def _do(self, step: Step) -> Any:
         if isinstance(step, Pause):
-            self._end = None
             return await trio.sleep(step.seconds)
         if isinstance(step, Exchange):
             readings = self.old.say(*step.old), self.new.say(*step.new)
@@ -124,8 +132,10 @@ class Dialogue:
         return Answers(tuple(each.answer for each in old), tuple(each.answer for each in new))
 
     async def _collected(self, side: Side) -> Answer:
+        """Of what was started, if it was: a plan that puts things right may not know."""
         await self._side(side).settle()
-        return self._started.pop(side).answer
+        found = self._started.pop(side, None)
+        return Answer() if found is None else found.answer
 
     async def _stream(self, step: Stream) -> Streamed:
         """COPY out of the old side into the new one."""

@@ -24,6 +24,7 @@ from helios_trio.migration.dialogue import Dialogue
 from helios_trio.pipeline.fleet import MoveOrder, MoveOutcome, MoveReport
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.lease import open_lease
+from helios_trio.pool.planner import SlotStatus
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Destination
 from helios_trio.proxy.hub import ListenerHub
@@ -150,6 +151,8 @@ async def _exchange(session: Session, place: Place, order: MoveOrder) -> Carried
             place.pool.give_back(lease.keep())
             return Carried.by_tracking(session.virtual)
         carried = await _carry(session, old, lease.connection, order)
+        if lease.connection.status is SlotStatus.CLOSED:
+            raise CannotGiveBack("the new server was lost when the session had just been carried there")
         pool = session.pool
         session.move_to(place.destination, place.pool, lease.keep())
     if order.same_data:
