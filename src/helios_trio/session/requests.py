@@ -277,8 +277,8 @@ class RequestStream:
             if not self._settled:
                 return False
             server.unnamed = None
-            if session.statements:
-                session.statements.pop(b"", None)
+        if session.statements:
+            session.statements.pop(b"", None)
         server.replies.push(_QUERY_REPLY)
         return True
 
@@ -369,11 +369,13 @@ class RequestStream:
         facts = self._facts_of(data[at + 5 : following - 1]) if whole else UNPARSED
         lead: bytes | None = None
         if self.shared:
+            if not facts.plain and self._waits_for_exact(facts):
+                return None
             lead = None if self._settled else self.settle()
             if self.need is not Need.NOTHING:
                 return lead
             server.unnamed = None
-            session.statements.pop(b"", None)
+        session.statements.pop(b"", None)
         if session.in_batch:
             # PostgreSQL 18 is left in a state where the next Parse fails (XX000, "unexpected state STARTED")
             server.replies.uncertain = True
@@ -387,7 +389,7 @@ class RequestStream:
         self, data: bytes, at: int, following: int, facts: Facts, lead: bytes | None
     ) -> bytes | None:
         session, server = self.session, self._attached
-        if self._waits_for_hub(facts) or self._waits_for_exact(facts):
+        if self._waits_for_hub(facts):
             return lead
         lead = self._forget_sequences(facts, lead)
         frame: bytes | None = None
@@ -468,18 +470,18 @@ class RequestStream:
     def _parse(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
         lead = None
+        statement = preparing.read_parse(data, at, following, self._facts_of)
+        if statement is not None and not statement.facts.plain and self._waits_for_exact(statement.facts):
+            return None
         if self.shared and not (self._settled or session.in_batch):
             lead = self.settle()
             if self.need is not _NOTHING:
                 return lead
-        statement = preparing.read_parse(data, at, following, self._facts_of)
         if statement is None:  # malformed: PostgreSQL says so itself
             session.in_batch = True
             server.replies.push(replies.PARSE)
             return None if lead is None else lead + data[at:following]
-        if not statement.facts.plain and (
-            self._waits_for_hub(statement.facts) or self._waits_for_exact(statement.facts)
-        ):
+        if not statement.facts.plain and self._waits_for_hub(statement.facts):
             return lead
         lead = lead if statement.facts.plain else self._forget_sequences(statement.facts, lead)
         first, session.in_batch = not session.in_batch, True
