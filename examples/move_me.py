@@ -130,7 +130,7 @@ class Mover(threading.Thread):
         for target in self._targets():
             if self._stop_asked.wait(1 / MOVES_PER_SECOND):
                 return
-            (session,) = self._api.get("/sessions", params={"application_name": "move me"}).json()["sessions"]
+            (session,) = self._api.get("/sessions", params={"tenant": "move me"}).json()["sessions"]
             answer = self._api.post(
                 f"/sessions/{session['id']}/migrate", json={"target": target, "reason": "because we can"}
             ).json()

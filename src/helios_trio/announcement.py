@@ -38,15 +38,19 @@ class Announcement:
     listen: str
     #: "host:port" of the admin listener, None where it is off
     admin: str | None
+    #: the API key that was made for this run; None where a file has keys
+    admin_key: str | None
     listeners: list[str]
     dsn: str
     nodes: list[NodeRow]
     pid: int
 
     def write(self, path: Path) -> None:
-        """Write the ready file, whole or not at all."""
+        """Write the ready file, whole or not at all; it has a key in it, so that nobody else may read it."""
         partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        partial.unlink(missing_ok=True)
+        with open(partial, "x", encoding="utf-8", opener=_private) as file:
+            file.write(json.dumps(asdict(self), indent=1) + "\n")
         partial.replace(path)
 
     def lines(self) -> Iterable[str]:
@@ -55,18 +59,29 @@ class Announcement:
         yield f"listening on {', '.join(self.listeners)}"
         if self.admin is not None:
             yield f"admin        http://{self.admin}"
+            if self.admin_key is not None:
+                yield f"admin key    {self.admin_key}"
         for node in self.nodes:
             where = f" in {node.data_dir}" if node.data_dir else ""
             yield f"{node.name:<12} {node.role} at {node.host}:{node.port}{where}"
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def announce(
-    listeners: list[Listener], admin: str | None, topology: Topology, cluster: EmbeddedCluster | None
+    listeners: list[Listener],
+    admin: str | None,
+    admin_key: str | None,
+    topology: Topology,
+    cluster: EmbeddedCluster | None,
 ) -> Announcement:
     """Put together what runs where."""
     return Announcement(
         listen=next((each.address for each in listeners if not each.is_unix), listeners[0].address),
         admin=None if admin is None else admin.removeprefix("http://"),
+        admin_key=admin_key if admin is not None else None,
         listeners=[each.address for each in listeners],
         dsn=_dsn(listeners, cluster),
         nodes=_own_nodes(cluster) if cluster is not None else _other_nodes(topology),

@@ -6,6 +6,7 @@ Used by: cli (`helios serve`).
 from __future__ import annotations
 
 import gc
+import math
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,9 +20,10 @@ from attrs import define, evolve, field, frozen
 
 from helios_trio import logs
 from helios_trio.admin.api import create_app
+from helios_trio.admin.parts import Reloaded
 from helios_trio.admin.server import serve_admin
 from helios_trio.announcement import Announcement, announce
-from helios_trio.assembly import PROBE_INTERVAL, PROBE_TIME_LIMIT, Assembly, assemble
+from helios_trio.assembly import Assembly, assemble
 from helios_trio.cluster.prober import watch
 from helios_trio.config import Config, changes, keep_running, load
 from helios_trio.control.setup import SetupSettings, apply
@@ -143,30 +145,28 @@ def default_data_dir() -> Path:
 async def run(parts: Assembly, options: ServeOptions, listeners: list[Listener], told: Signals) -> None:
     """Serve until told to stop. Three nurseries: what all need, the clients, and who lets them in."""
     manager = ServiceManager.from_environment()
-    config = parts.config
     gc.freeze()  # modules and parts live as long as the process: no need to look at them again and again
     gc.set_threshold(_COLLECT_AFTER)
     admin_stop = trio.Event()
     async with trio.open_nursery() as core:
         core.start_soon(parts.readiness.run)
         await core.start(parts.pools.run)
-        await core.start(watch, parts.topology, parts.connect_control, PROBE_INTERVAL, PROBE_TIME_LIMIT)
+        await core.start(_watch_servers, parts)
+        if parts.moving.migrations is not None:
+            await core.start(parts.moving.migrations.run)
         if parts.cluster is not None:
             core.start_soon(parts.cluster.watch)
         core.start_soon(parts.watchdog.run)
         core.start_soon(manager.keep_alive)
-        admin = None
-        if config.proxy.admin_listen_address is not None:
-            serve_it = partial(serve_admin, reuse_port=config.proxy.reuse_port)
-            admin = await core.start(
-                serve_it, create_app(parts.admin), config.proxy.admin_listen_address, admin_stop
-            )
-        told.reload = partial(reload, parts, options, manager)
+        parts.admin.running.reload = partial(reload, parts, options, manager)
+        told.reload = partial(_reload_on_signal, parts.admin.running.reload)
+        admin = await _start_admin(core, parts, admin_stop)
         async with trio.open_nursery() as clients:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(serve_listener, listener, parts.proxy.serve_client, clients)
-                _say_ready(announce(listeners, admin, parts.topology, parts.cluster), options, manager)
+                announcement = announce(listeners, admin, parts.made_key, parts.topology, parts.cluster)
+                _say_ready(announcement, options, manager)
                 await told.stop.wait()
                 accepting.cancel_scope.cancel()
             for listener in listeners:
@@ -177,6 +177,24 @@ async def run(parts: Assembly, options: ServeOptions, listeners: list[Listener],
         admin_stop.set()
         parts.hubs.close()
         core.cancel_scope.cancel()
+
+
+async def _watch_servers(parts: Assembly, task_status: trio.TaskStatus[None]) -> None:
+    """Probe all servers, or only once where health checks are off."""
+    checks = parts.config.health_checks
+    interval = checks.interval if checks.enabled else math.inf
+    await watch(parts.topology, parts.connect_control, interval, checks.timeout, task_status)
+
+
+async def _start_admin(core: trio.Nursery, parts: Assembly, stop: trio.Event) -> str | None:
+    """Serve the admin application; the URL it has, None where it is off."""
+    proxy = parts.config.proxy
+    if proxy.admin_listen_address is None:
+        return None
+    keyed = parts.config.admin.api_keys_file is not None
+    serve_it = partial(serve_admin, keyed=keyed, reuse_port=proxy.reuse_port)
+    url: str = await core.start(serve_it, create_app(parts.admin), proxy.admin_listen_address, stop)
+    return url
 
 
 def _say_ready(announcement: Announcement, options: ServeOptions, manager: ServiceManager) -> None:
@@ -206,21 +224,27 @@ async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def reload(parts: Assembly, options: ServeOptions, manager: ServiceManager) -> None:
-    """Read the configuration again; what cannot change live says so and keeps running."""
+async def reload(parts: Assembly, options: ServeOptions, manager: ServiceManager) -> Reloaded:
+    """Read the configuration again. Raises ConfigError: it cannot be used, and the old one stays in force."""
     manager.reloading("reading the configuration")
     try:
         new = load(options.config_path, os.environ)
-        kept = evolve(keep_running(parts.config, new), backends=parts.config.backends)
-        needing_restart = [
-            str(each) for each in changes(kept, new).restart or changes(parts.config, new).restart
-        ]
-        if new.backends != parts.config.backends:
-            needing_restart.append("backends")
+        before = parts.config
+        kept = evolve(keep_running(before, new), backends=before.backends)
+        needing_restart = tuple(changes(kept, new).restart or changes(before, new).restart)
+        if new.backends != before.backends:
+            needing_restart += ("backends",)
         parts.reconfigure(kept)
-    except ConfigError as error:
-        _log.error("configuration not reloaded", error=error.message)
-    else:
         logs.configure(kept.proxy.log_level, kept.proxy.log_format)
         _log.info("configuration reloaded", needing_restart=needing_restart)
-    manager.ready()
+        return Reloaded(changed=tuple(changes(before, kept).live), needing_restart=needing_restart)
+    finally:
+        manager.ready()
+
+
+async def _reload_on_signal(read_again: Callable[[], Awaitable[Reloaded]]) -> None:
+    """Nobody waits for an answer."""
+    try:
+        await read_again()
+    except ConfigError as error:
+        _log.error("configuration not reloaded", error=error.message)

@@ -10,17 +10,22 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+import trio
 from attrs import define, evolve
 
-from helios_trio.admin.parts import Parts
+from helios_trio.admin.access import Access
+from helios_trio.admin.keys import LOCAL, KeyRing, Role, make_key, read_keys
+from helios_trio.admin.parts import Parts, Reloaded, Running
 from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
 from helios_trio.config.backends import BackendSettings
-from helios_trio.config.words import ClientTls
+from helios_trio.config.words import ClientTls, WithoutKey
 from helios_trio.control.connection import ControlConnection
 from helios_trio.embedded import EmbeddedCluster
 from helios_trio.errors import BackendUnavailable
+from helios_trio.migration.fleet import LocalFleet
+from helios_trio.moving import Moving, moving_of
 from helios_trio.net.dial import ServerAddress
 from helios_trio.net.readiness import Readiness
 from helios_trio.net.tls import ClientTLS, ServerTLS
@@ -42,9 +47,6 @@ from helios_trio.proxy.userlist import AuthFile
 from helios_trio.proxy.watchdog import Watchdog
 from helios_trio.sql.cache import FactsCache
 
-#: Seconds between probes of a server, and that it has to answer one.
-PROBE_INTERVAL: Final = 0.5
-PROBE_TIME_LIMIT: Final = 0.5
 #: Seconds to deliver a cancel request.
 _CANCEL_TIME_LIMIT: Final = 5.0
 #: Stands for "no limit" of connections to one server.
@@ -69,18 +71,27 @@ class Assembly:
     login: Login
     proxy: Proxy
     watchdog: Watchdog
+    moving: Moving
     admin: Parts
     connect_control: ConnectControl
+    #: the API key that was made because no file has any; to be shown once
+    made_key: str | None
 
     def reconfigure(self, config: Config) -> None:
         """Take over what can change while clients are connected. Raises ConfigError; nothing has changed then."""
         login = login_of(config, self.topology, self.connect_as, self.login.settings)
+        access = self.admin.access
+        if config.admin.api_keys_file is not None:
+            access.ring.keys = read_keys(config.admin.api_keys_file)
+        access.open_health = open_health(config)
         self.tls.reload()
         self.login.rules, self.login.secrets, self.login.settings = login.rules, login.secrets, login.settings
-        self.config = self.directory.config = config
+        self.config = self.directory.config = self.admin.running.config = config
         self.proxy.reconfigure(limits_of(config))
         self.watchdog.limits = config.timeouts
         self.pools.reconfigure(config.pool.for_)
+        self.topology.failure_threshold = config.health_checks.failure_threshold
+        self.moving.reconfigure(config)
 
     @property
     def connect_as(self) -> Callable[[str, str], Awaitable[ControlConnection]]:
@@ -92,6 +103,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
     """Make all parts. Raises ConfigError for files that cannot be read."""
     backends = embedded_backends(cluster) if cluster is not None else backends_of(config)
     topology = Topology.of(backends)
+    topology.failure_threshold = config.health_checks.failure_threshold
     readiness = Readiness()
     server_tls = server_tls_of(config, backends)
     cancel = canceller(server_tls)
@@ -104,7 +116,8 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
     cancels = CancelRegistry(cancel)
     facts = FactsCache()
     hubs = Hubs(pools.open_listener, readiness, virtual_pids(pools))
-    directory = ConfiguredDirectory(config, topology, server_tls, Placement())
+    placement = Placement()
+    directory = ConfiguredDirectory(config, topology, server_tls, placement)
     control = _Control(config, cluster)
     login = login_of(config, topology, _writer_connector(topology, control), AuthenticationSettings())
     tls = client_tls_of(config)
@@ -119,6 +132,16 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         facts=facts,
         limits=limits_of(config),
     )
+    moving = moving_of(
+        config,
+        cluster,
+        topology=topology,
+        placement=placement,
+        fleet=LocalFleet(proxy, pools, hubs, directory),
+        pools=pools,
+        connect=control.connect,
+    )
+    access, made_key = access_of(config)
     return Assembly(
         config=config,
         cluster=cluster,
@@ -132,11 +155,52 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         login=login,
         proxy=proxy,
         watchdog=Watchdog(proxy, config.timeouts),
+        moving=moving,
         admin=Parts(
-            proxy=proxy, pools=pools, cancels=cancels, topology=topology, facts=facts, started_at=time.time()
+            proxy=proxy,
+            pools=pools,
+            cancels=cancels,
+            topology=topology,
+            placement=placement,
+            facts=facts,
+            fleet=moving.fleet,
+            moves=moving.counters,
+            examiner=moving.examiner,
+            events=moving.events,
+            access=access,
+            running=Running(config, _nothing_to_reload),
+            migrations=moving.migrations,
+            switchover=moving.switchover,
+            started_at=time.time(),
         ),
         connect_control=control.connect,
+        made_key=made_key,
     )
+
+
+async def _nothing_to_reload() -> Reloaded:
+    """Until `app` runs the parts and knows where the configuration came from."""
+    await trio.lowlevel.checkpoint()
+    return Reloaded(changed=(), needing_restart=())
+
+
+# -- who may use the admin listener ----------------------------------------------------------------------------
+
+
+def access_of(config: Config) -> tuple[Access, str | None]:
+    """Who may use the admin listener, and the key that was made if no file has any. Raises ConfigError."""
+    if config.admin.api_keys_file is not None:
+        return Access(KeyRing(read_keys(config.admin.api_keys_file)), open_health(config)), None
+    key, kept = make_key(LOCAL, Role.OPERATOR)
+    return Access(KeyRing((kept,)), open_health(config)), key
+
+
+def open_health(config: Config) -> bool:
+    """Whether health and metrics can be read without a key."""
+    address, words = config.proxy.admin_listen_address, config.admin.health_without_key
+    if words is WithoutKey.LOOPBACK:
+        return address is not None and address.is_loopback
+    return words is WithoutKey.ANYWHERE
 
 
 # -- servers ---------------------------------------------------------------------------------------------------

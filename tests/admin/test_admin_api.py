@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 import trio
-from admin_parts import STARTED_AT, make_parts, note_answers
+from admin_parts import AS_VIEWER, STARTED_AT, make_parts, note_answers
 
 from helios_trio import __version__
 from helios_trio.admin.api import create_app
@@ -39,7 +39,7 @@ def parts() -> Parts:
 
 async def ask(parts: Parts, path: str, method: str = "GET") -> tuple[int, object, str]:
     """Status, JSON and media type of an answer."""
-    response = await create_app(parts).test_client().open(path, method=method)
+    response = await create_app(parts).test_client().open(path, method=method, headers=AS_VIEWER)
     return response.status_code, await response.get_json(force=True), response.mimetype
 
 
@@ -120,6 +120,10 @@ async def test_topology(parts: Parts) -> None:
         "system_identifier": "77",
         "server_version": "18.6",
         "connections": 0,
+        "sessions": 0,
+        "in_service": True,
+        "diverted_to": [],
+        "deposed": "",
         "priority": 20,
         "region": "eu",
         "tags": ["blue"],
@@ -157,8 +161,8 @@ async def test_unknown_path_is_a_problem(parts: Parts, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("path", READ_ONLY)
-async def test_nothing_can_be_changed(parts: Parts, path: str, method: str) -> None:
-    """No route takes anything but reads; the answer says what is allowed."""
+async def test_what_is_read_cannot_be_changed(parts: Parts, path: str, method: str) -> None:
+    """These routes take nothing but reads; the answer says what is allowed."""
     response = await create_app(parts).test_client().open(path, method=method)
     body = await response.get_json(force=True)
     assert (response.status_code, response.mimetype) == (405, "application/problem+json")
@@ -234,7 +238,7 @@ async def test_open_connection_does_not_hold_a_shutdown_up(parts: Parts, autojum
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "*", "10.1.2.3", "::", "example.org"])
 async def test_other_machines_are_kept_out(parts: Parts, host: str) -> None:
-    """Without keys only this machine may ask; the error names the key of the configuration."""
+    """Without a file of keys only this machine may ask; the error names the key of the configuration."""
     with pytest.raises(ConfigError, match=r"proxy\.admin_listen_address.*this machine only"):
         await serve_admin(create_app(parts), TcpAddress(host, 0), trio.Event())
 

@@ -36,6 +36,9 @@ def complaints(line: str) -> list[str]:
     """What is wrong with the words after `helios`: no such command, or no such option."""
     name, *arguments = shlex.split(line)
     command = commands.commands.get(name)
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        word = arguments.pop(0)
+        name, command = f"{name} {word}", command.commands.get(word)
     if command is None:
         return [f"no command {name}"]
     known = {text for each in command.params if isinstance(each, click.Option) for text in each.opts}
@@ -66,8 +69,14 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_commands_are_found_and_judged() -> None:
     """The search sees commands in code, and what is wrong with them."""
     text = "Run `helios serve --no-such` or helios nothing.\n```\npython -m helios_trio bake\n```\n"
+    text += "`helios migrate start --to x --fast` and `helios migrate off`"
     found = [error for line in commands_in(text) for error in complaints(line)]
-    assert found == ["serve has no option --no-such", "no command bake"]
+    assert found == [
+        "serve has no option --no-such",
+        "no command bake",
+        "migrate start has no option --fast",
+        "no command migrate off",
+    ]
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=relative)

@@ -30,7 +30,7 @@ def dsn(direct_dsn: str) -> Iterator[str]:
             connection.execute("DROP DATABASE cli_setup WITH (FORCE)")
             made = "SELECT rolname FROM pg_roles WHERE rolname IN ('cli_control', 'cli_auth')"
             for (role,) in connection.execute(made).fetchall():
-                connection.execute(f"REVOKE EXECUTE ON FUNCTION pg_promote(boolean, integer) FROM {role}")
+                connection.execute(f"DROP OWNED BY {role}")
                 connection.execute(f"DROP ROLE {role}")
 
 

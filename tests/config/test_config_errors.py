@@ -71,7 +71,8 @@ def test_all_errors_are_reported_at_once() -> None:
             "environment: HELIOS__POOL__QUEUE_MAX: pool.queue_max: "
             '"many": expected a whole number, at least 0',
             "helios.toml: failover: unknown section in this version; known here: proxy, auth, control, "
-            "backends, databases, pool, timeouts, embedded",
+            "backends, databases, pool, timeouts, health_checks, session_migration, switchover_buffer, admin, "
+            "embedded",
         ]
     )
 

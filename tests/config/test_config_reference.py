@@ -95,6 +95,11 @@ def test_the_reference_has_every_section() -> None:
         "pool",
         "pool.rules",
         "timeouts",
+        "health_checks",
+        "session_migration",
+        "session_migration.gradual_phases",
+        "switchover_buffer",
+        "admin",
         "embedded",
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from typing import Any
 
 import psycopg
 import pytest
@@ -204,3 +205,19 @@ async def _is_active(observer: ControlConnection, pid: int) -> bool:
     )
     row = await cursor.fetchone()
     return row is not None and bool(row[0])
+
+
+async def test_cancelled_while_connecting_leaves_nothing_open(cluster: EmbeddedCluster) -> None:
+    """Just after the login, when nobody has got the connection yet who could close it."""
+    connections = []
+
+    class Cancelling(ControlConnection):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            connections.append(self)
+            scope.cancel()
+
+    with trio.CancelScope() as scope:
+        await Cancelling.connect(cluster.dsn(), autocommit=True)
+    assert scope.cancelled_caught
+    assert [each.closed for each in connections] == [True]

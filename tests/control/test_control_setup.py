@@ -25,8 +25,10 @@ async def database(cluster: EmbeddedCluster) -> AsyncIterator[str]:
         yield "setup_test"
     finally:
         await cluster.execute("DROP DATABASE setup_test WITH (FORCE)")
-        for name in ('"ctl"', '"odd ""name"""', "plain"):
-            await cluster.execute(f"DROP ROLE IF EXISTS {name}")
+        roles = "SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('ctl', 'odd \"name\"', 'plain')"
+        for (name,) in await cluster.execute(roles):
+            await cluster.execute(f"DROP OWNED BY {name}")
+            await cluster.execute(f"DROP ROLE {name}")
 
 
 async def as_user(cluster: EmbeddedCluster, user: str, database: str) -> ControlConnection:
@@ -36,19 +38,22 @@ async def as_user(cluster: EmbeddedCluster, user: str, database: str) -> Control
 
 
 async def test_roles_can_do_their_work_and_no_more(cluster: EmbeddedCluster, database: str) -> None:
-    """The control user may watch and promote; the user of auth_query may look up; neither may the other's."""
+    """The control user may watch and change roles; the user of auth_query may look up; neither may the other's."""
     async with await cluster.connect(dbname=database) as connection:
         await apply(connection, SETTINGS, PASSWORDS)
     async with await as_user(cluster, SETTINGS.control_user, database) as control:
         cursor = await control.execute(
-            "SELECT pg_has_role('pg_monitor', 'member'),"
-            " has_function_privilege('pg_promote(boolean, integer)', 'execute'),"
+            "SELECT pg_has_role('pg_monitor', 'member') AND pg_has_role('pg_checkpoint', 'member'),"
+            " has_function_privilege('pg_promote(boolean, integer)', 'execute')"
+            " AND has_function_privilege('pg_reload_conf()', 'execute')"
+            " AND has_parameter_privilege('default_transaction_read_only', 'alter system'),"
             " rolsuper, rolcreaterole, rolreplication, rolbypassrls"
             " FROM pg_roles WHERE rolname = current_user"
         )
         assert await cursor.fetchone() == (True, True, False, False, False, False)
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await control.execute("SELECT * FROM helios.user_lookup('postgres')")
+        for forbidden in ("SELECT * FROM helios.user_lookup('postgres')", "ALTER SYSTEM SET fsync = off"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await control.execute(forbidden)
     async with await as_user(cluster, SETTINGS.auth_user, database) as auth:
         cursor = await auth.execute("SELECT usename, passwd FROM helios.user_lookup('ctl')")
         [(name, verifier)] = await cursor.fetchall()

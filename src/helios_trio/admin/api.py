@@ -1,69 +1,71 @@
-"""The routes of the admin listener. Everything here is read-only: what changes the proxy needs keys.
+"""The admin application: all routes, their errors, and the document that describes them.
 
 Used by: app (`create_app`), admin.server (serves it).
 """
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from collections.abc import Iterator
 
-import attrs
-import trio
 from quart import Response, jsonify, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from helios_trio.admin import failover, migrations, nodes, operations, pools, sessions
+from helios_trio.admin.bodies import LARGEST
+from helios_trio.admin.keys import Role
 from helios_trio.admin.metrics import expose
+from helios_trio.admin.openapi import document
 from helios_trio.admin.parts import Parts
-from helios_trio.admin.problems import on_http_error
-from helios_trio.admin.views import health_view, topology_view, version_view
+from helios_trio.admin.problems import Refused, on_helios_error, on_http_error, on_refused
+from helios_trio.admin.routing import Route, add_route
+from helios_trio.errors import HeliosError
 
 
 def create_app(parts: Parts) -> QuartTrio:
     """The admin application of one proxy."""
     app = QuartTrio("helios_trio.admin", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined] # the order of the classes is the documented one
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST
     app.register_error_handler(HTTPException, on_http_error)
+    app.register_error_handler(HeliosError, on_helios_error)
+    app.register_error_handler(Refused, on_refused)
     app.after_request(_add_headers)
-    _add_health(app, parts)
+    found = list(all_routes(parts))
+    for route in found:
+        add_route(app, parts.access, route)
     _add_metrics(app, parts)
-    _add_api(app, parts)
+    _add_document(app, parts, found)
     return app
 
 
-def _add_health(app: QuartTrio, parts: Parts) -> None:
-    @app.get("/health")
-    async def health() -> Response:
-        return _json(health_view(parts))
-
-    @app.get("/health/live")
-    async def live() -> Response:
-        return jsonify({"status": "live"})
-
-    @app.get("/health/ready")
-    async def ready() -> Response:
-        view = health_view(parts)
-        answer = _json(view)
-        answer.status_code = 200 if view.ready else 503
-        return answer
+def all_routes(parts: Parts) -> Iterator[Route]:
+    """Everything that answers with JSON; what is off has no routes."""
+    yield from operations.routes(parts)
+    yield from nodes.routes(parts)
+    yield from pools.routes(parts)
+    yield from sessions.routes(parts)
+    if parts.migrations is not None:
+        yield from migrations.routes(parts.migrations)
+        if parts.switchover is not None:
+            yield from failover.routes(parts, parts.migrations, parts.switchover)
 
 
 def _add_metrics(app: QuartTrio, parts: Parts) -> None:
     @app.get("/metrics/prometheus")
     async def metrics() -> Response:
+        parts.access.admit(request, Role.VIEWER, health=True)
         page, content_type = await expose(parts, request.headers.get("Accept", ""))
         return Response(page, content_type=content_type)
 
 
-def _add_api(app: QuartTrio, parts: Parts) -> None:
-    @app.get("/api/v1/topology")
-    async def topology() -> Response:
-        return _json(topology_view(parts, now=time.time(), clock=trio.current_time()))
+def _add_document(app: QuartTrio, parts: Parts, routes: list[Route]) -> None:
+    found = document(routes)
 
-    @app.get("/api/v1/version")
-    async def version() -> Response:
-        return _json(version_view(parts))
+    @app.get("/api/v1/openapi.json")
+    async def openapi() -> Response:
+        parts.access.admit(request, Role.VIEWER)
+        return jsonify(found)
 
 
 async def _add_headers(answer: Response) -> Response:
@@ -71,7 +73,3 @@ async def _add_headers(answer: Response) -> Response:
     answer.headers["Cache-Control"] = "no-store"
     answer.headers["X-Content-Type-Options"] = "nosniff"
     return answer
-
-
-def _json(view: Any) -> Response:
-    return jsonify(attrs.asdict(view))

@@ -20,7 +20,8 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from helios_trio.admin.metric_table import METRICS, Metric, Sample
+from helios_trio.admin.metric_kinds import Metric, Sample
+from helios_trio.admin.metric_table import METRICS
 from helios_trio.admin.parts import Parts
 from helios_trio.admin.scrape import Scrape
 

@@ -5,7 +5,8 @@ Used by: tests, and whoever writes that page anew.
 
 from __future__ import annotations
 
-from helios_trio.admin.metric_table import SECTIONS, Metric
+from helios_trio.admin.metric_kinds import Metric
+from helios_trio.admin.metric_table import SECTIONS
 
 
 def metrics_markdown() -> str:

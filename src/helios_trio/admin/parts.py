@@ -1,17 +1,46 @@
-"""The parts of the proxy that the admin listener shows. It reads them when asked and changes none.
+"""The parts of the proxy that the admin listener shows and gives orders to.
 
-Used by: app (makes it), all of this room.
+Used by: assembly (makes it), all of this room.
 """
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Awaitable, Callable
 
+from attrs import define, frozen
+
+from helios_trio.admin.access import Access
+from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import Topology
+from helios_trio.config import Config
+from helios_trio.migration.counting import MoveCounters
+from helios_trio.migration.events import EventLog
+from helios_trio.migration.examination import Examiner
+from helios_trio.migration.means import Switchover
+from helios_trio.migration.orchestrator import Migrations
+from helios_trio.pipeline.fleet import Fleet
 from helios_trio.pool.pools import Pools
 from helios_trio.proxy.cancels import CancelRegistry
 from helios_trio.proxy.serving import Proxy
 from helios_trio.sql.cache import FactsCache
+
+
+@frozen(kw_only=True)
+class Reloaded:
+    """What a reload of the configuration has done: dotted paths of keys."""
+
+    changed: tuple[str, ...]
+    #: differ in the file, and keep their value until the next start
+    needing_restart: tuple[str, ...]
+
+
+@define
+class Running:
+    """The configuration in force, and how to have it read again."""
+
+    config: Config
+    #: raises ConfigError: everything is as it was
+    reload: Callable[[], Awaitable[Reloaded]]
 
 
 @frozen(kw_only=True)
@@ -22,6 +51,16 @@ class Parts:
     pools: Pools
     cancels: CancelRegistry
     topology: Topology
+    placement: Placement
     facts: FactsCache
+    fleet: Fleet
+    moves: MoveCounters
+    examiner: Examiner
+    events: EventLog
+    access: Access
+    running: Running
+    #: None: sessions cannot be moved (session_migration.enabled)
+    migrations: Migrations | None
+    switchover: Switchover | None
     #: when the process was ready, in seconds since 1970 (UTC)
     started_at: float

@@ -37,19 +37,22 @@ async def serve_admin(
     address: TcpAddress,
     shutdown: trio.Event,
     *,
+    keyed: bool = False,
     reuse_port: bool = False,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `shutdown` is set; started with the URL that was bound (port 0: a free one).
 
+    `keyed`: the operator has made keys, and other machines may connect.
+
     Raises:
         ConfigError: the address can be reached from other machines, and there are no keys to keep them out.
         ListenError: the address cannot be had.
     """
-    if not address.is_loopback:
+    if not address.is_loopback and not keyed:
         raise ConfigError(
             f'proxy.admin_listen_address: "{address}": expected an address of this machine only, such as '
-            '"127.0.0.1:9090", because the admin listener asks nobody for a key'
+            '"127.0.0.1:9090", because there is no admin.api_keys_file'
         )
     listeners = await open_listeners([address], reuse_port=reuse_port)
     try:

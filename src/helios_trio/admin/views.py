@@ -1,17 +1,17 @@
-"""What the REST API answers, as classes, and how they are made from the parts. Pure: times are arguments.
+"""Health, version and topology as classes, and how they are made from the parts. Pure: times are arguments.
 
-Used by: admin.api.
+Used by: admin.operations, admin.nodes, admin.failover.
 """
 
 from __future__ import annotations
 
 import platform
-from datetime import UTC, datetime
 
 from attrs import frozen
 
 from helios_trio import __version__
 from helios_trio.admin.parts import Parts
+from helios_trio.admin.plain import rfc3339
 from helios_trio.cluster.observation import format_lsn
 from helios_trio.cluster.topology import NodeState
 
@@ -65,6 +65,14 @@ class NodeView:
     checked_at: str | None
     #: server connections of this proxy, those being opened included
     connections: int
+    #: sessions that belong to it
+    sessions: int
+    #: whether new sessions may come
+    in_service: bool
+    #: where new sessions go that would come here, or some of them
+    diverted_to: tuple[str, ...]
+    #: why it gets no write whatever it says of itself; empty where it may
+    deposed: str
     priority: int
     region: str
     tags: tuple[str, ...]
@@ -147,6 +155,12 @@ def _node_view(parts: Parts, node: NodeState, epoch: float) -> NodeView:
         server_version=seen.server_version if seen else None,
         checked_at=None if node.checked_at is None else rfc3339(epoch + node.checked_at),
         connections=parts.pools.used_of(backend.name),
+        sessions=len(parts.fleet.on_backend(backend.name)),
+        in_service=backend.name not in parts.placement.out_of_service,
+        diverted_to=tuple(
+            dict.fromkeys(each.target for each in parts.placement.diversions if each.source == backend.name)
+        ),
+        deposed=node.deposed,
         priority=backend.priority,
         region=backend.region,
         tags=backend.tags,
@@ -155,8 +169,3 @@ def _node_view(parts: Parts, node: NodeState, epoch: float) -> NodeView:
 
 def _lsn(position: int | None) -> str | None:
     return None if position is None else format_lsn(position)
-
-
-def rfc3339(seconds: float) -> str:
-    """A time in UTC, with milliseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

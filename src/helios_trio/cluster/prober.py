@@ -98,7 +98,7 @@ class _Prober:
             self._hang_up()
             changed = topology.note_failure(name, _first_line(error), trio.current_time())
         else:
-            changed = topology.note_answer(name, seen, trio.current_time())
+            changed = topology.note_answer(name, seen, trio.current_time(), self._begun)
         if changed:
             self._log_change()
 

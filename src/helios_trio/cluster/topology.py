@@ -2,13 +2,15 @@
 
 A server is what the configuration says it is; only one whose role is `auto` is what it says itself. What is
 known stays known while a server does not answer: a primary that is down is still the place for writes, and
-clients wait for it.
+clients wait for it. A server that was deposed is watched, but never given a write.
 
-Used by: cluster.prober (tells what it saw), app (asks for the writer), admin (shows it).
+Used by: cluster.prober (tells what it saw), app (asks for the writer), migration.switchover (says who is primary
+now), admin (shows it).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final
@@ -18,7 +20,7 @@ from attrs import define, evolve, field
 from helios_trio.cluster.observation import Observation
 from helios_trio.pipeline.backend import Backend
 
-#: Probes without an answer after which a server counts as down. One that refuses or hangs up does so at once.
+#: Probes without an answer after which a server counts as down, by default. One that refuses does so at once.
 TIMEOUTS_TOLERATED: Final = 3
 
 
@@ -54,8 +56,12 @@ class NodeState:
     observed: Observation | None = None
     #: when it was last asked, on Trio's clock (seconds)
     checked_at: float | None = None
+    #: when the question was put whose answer is `observed`, on the same clock
+    asked_at: float = -math.inf
     #: probes without an answer since the last one with
     timeouts: int = 0
+    #: why it must get no write although it may call itself primary; empty: it may
+    deposed: str = ""
 
     @property
     def writable(self) -> bool:
@@ -89,6 +95,8 @@ class Topology:
     """All servers by name, in the order of the configuration."""
 
     nodes: dict[str, NodeState] = field(factory=dict)
+    #: probes in a row without an answer after which a server counts as down
+    failure_threshold: int = TIMEOUTS_TOLERATED
 
     @classmethod
     def of(cls, backends: Iterable[Backend]) -> Topology:
@@ -104,11 +112,12 @@ class Topology:
     def writer(self) -> NodeState | None:
         """Where writes go, healthy or not; while no primary is known, a server whose role nobody knows.
 
-        None when all servers are known to be standbys.
+        None when all servers are known to be standbys, or are deposed.
         """
-        primaries = [node for node in self if node.role is NodeRole.PRIMARY]
+        eligible = [node for node in self if not node.deposed]
+        primaries = [node for node in eligible if node.role is NodeRole.PRIMARY]
         if not primaries:
-            unknown = (node for node in self if node.role is NodeRole.UNKNOWN)
+            unknown = (node for node in eligible if node.role is NodeRole.UNKNOWN)
             return max(unknown, key=lambda node: node._rank, default=None)
         first = max(primaries, key=lambda node: node._rank)
         if first.system_identifier is None:
@@ -137,11 +146,18 @@ class Topology:
 
     # -- news ------------------------------------------------------------------------------------------------
 
-    def note_answer(self, name: str, seen: Observation, now: float) -> bool:
-        """A server has answered a probe; returns whether its role, health or reason has changed."""
+    def note_answer(self, name: str, seen: Observation, now: float, asked_at: float | None = None) -> bool:
+        """A server has answered a probe; returns whether its role, health or reason has changed.
+
+        An answer to a question put before that of the last answer is overtaken news, and ignored: a probe under way
+        while a standby is promoted would make it a standby again. `asked_at`: when it was put; default: just now.
+        """
         node = self.nodes[name]
+        asked_at = now if asked_at is None else asked_at
+        if asked_at < node.asked_at:
+            return False
         before = evolve(node)
-        node.observed, node.checked_at = seen, now
+        node.observed, node.checked_at, node.asked_at = seen, now, asked_at
         node.healthy, node.timeouts = True, 0
         asked = NodeRole.STANDBY if seen.in_recovery else NodeRole.PRIMARY
         configured = _CONFIGURED[node.backend.role]
@@ -161,10 +177,20 @@ class Topology:
         """A server has not answered in time, as busy ones do now and then; returns as `note_answer` does."""
         node = self.nodes[name]
         node.timeouts += 1
-        if node.healthy is True and node.timeouts < TIMEOUTS_TOLERATED:
+        if node.healthy is True and node.timeouts < self.failure_threshold:
             node.checked_at = now
             return False
         return self.note_failure(name, reason, now)
+
+    # -- orders ----------------------------------------------------------------------------------------------
+
+    def depose(self, name: str, reason: str) -> None:
+        """Give a server no write from now on, whatever it says of itself."""
+        self.nodes[name].deposed = reason
+
+    def reinstate(self, name: str) -> None:
+        """A server is again what it says it is."""
+        self.nodes[name].deposed = ""
 
 
 def _differ(before: NodeState, after: NodeState) -> bool:

@@ -7,12 +7,15 @@ line and the reload call `load`. Nothing here knows Trio or sockets.
 from __future__ import annotations
 
 from helios_trio.config.addresses import Address, TcpAddress, UnixAddress, parse_address, parse_addresses
+from helios_trio.config.admin import AdminSettings
 from helios_trio.config.auth import AuthRule, AuthSettings
 from helios_trio.config.backends import Backends, BackendSettings, DatabaseSettings
 from helios_trio.config.changes import Changes, changes, keep_running
 from helios_trio.config.control import ControlSettings
 from helios_trio.config.embedded import EmbeddedSettings
+from helios_trio.config.health import HealthChecks
 from helios_trio.config.loader import check, load, loads
+from helios_trio.config.migration import GradualPhase, SessionMigration, SwitchoverBuffer
 from helios_trio.config.pool import PoolRule, Pools, PoolSettings
 from helios_trio.config.problems import InvalidConfig
 from helios_trio.config.proxy import ProxySettings, ProxyTls
@@ -25,18 +28,26 @@ from helios_trio.config.words import (
     AuthMethod,
     ClientTls,
     ConnectionType,
+    Leftovers,
     LogFormat,
     LogLevel,
+    MigrationMode,
     PoolMode,
     Reuse,
     Role,
     RuleMethod,
+    ShareOf,
     SslMode,
+    StateKind,
+    WhenOverdue,
+    WhenUnhealthy,
+    WithoutKey,
 )
 
 __all__ = [
     "MASK",
     "Address",
+    "AdminSettings",
     "AuthMethod",
     "AuthRule",
     "AuthSettings",
@@ -49,9 +60,13 @@ __all__ = [
     "ControlSettings",
     "DatabaseSettings",
     "EmbeddedSettings",
+    "GradualPhase",
+    "HealthChecks",
     "InvalidConfig",
+    "Leftovers",
     "LogFormat",
     "LogLevel",
+    "MigrationMode",
     "PoolMode",
     "PoolRule",
     "PoolSettings",
@@ -62,10 +77,17 @@ __all__ = [
     "Role",
     "RuleMethod",
     "Secret",
+    "SessionMigration",
+    "ShareOf",
     "SslMode",
+    "StateKind",
+    "SwitchoverBuffer",
     "TcpAddress",
     "Timeouts",
     "UnixAddress",
+    "WhenOverdue",
+    "WhenUnhealthy",
+    "WithoutKey",
     "changes",
     "check",
     "defaults_toml",

@@ -17,6 +17,7 @@ from helios_trio.config.backends import BackendSettings, DatabaseSettings
 from helios_trio.config.control import ControlSettings
 from helios_trio.config.keys import Path, leaves
 from helios_trio.config.kinds import File
+from helios_trio.config.migration import what_is_wrong_with
 from helios_trio.config.problems import Problem, expected
 from helios_trio.config.root import Config
 from helios_trio.config.toml import string
@@ -55,12 +56,10 @@ def _readable(file: FilePath) -> bool:
 def _listeners(config: Config) -> Iterator[Problem]:
     here, admin = ("proxy", "listen_address"), ("proxy", "admin_listen_address")
     inside = config.proxy.admin_listen_address
-    if inside is not None and not inside.is_loopback:
-        yield expected(
-            admin,
-            "an address of this machine only, as nobody is asked who they are",
-            shown=string(str(inside)),
-        )
+    keys = ("admin", "api_keys_file")
+    if inside is not None and not inside.is_loopback and config.admin.api_keys_file is None:
+        what = "an address of this machine only, as there is no admin.api_keys_file"
+        yield expected(admin, what, shown=string(str(inside)), others=(keys,))
     addresses = [
         each for each in config.proxy.listen_address if not isinstance(each, TcpAddress) or each.port
     ]
@@ -153,6 +152,15 @@ def _ordered(path: Path, least: int, most: int | None) -> Iterator[Problem]:
         yield expected((*path, "min_connections"), what, shown=str(least), others=others)
 
 
+def _phases(config: Config) -> Iterator[Problem]:
+    percents = [each.traffic_percent for each in config.session_migration.gradual_phases]
+    if what := what_is_wrong_with(percents):
+        here: Path = ("session_migration", "gradual_phases")
+        others: list[Path] = [(*here, index, "traffic_percent") for index in range(len(percents))]
+        shown = ", ".join(f"{each:g}" for each in percents)
+        yield expected(here, what, shown=shown, others=tuple(others))
+
+
 def _names(config: Config) -> Iterator[Problem]:
     backends = [each.name for each in config.backends.pools]
     yield from _once(("backends", "pools"), backends)
@@ -182,5 +190,6 @@ _CHECKS: Final[tuple[Check, ...]] = (
     _passwords,
     _server_tls,
     _limits,
+    _phases,
     _names,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 
@@ -204,6 +205,58 @@ class Choice(Kind):
 
 
 @frozen
+class Choices(Kind):
+    """A set of the words of an enumeration, in any order."""
+
+    words: type[enum.StrEnum]
+    textual = False
+
+    @property
+    def expected(self) -> str:
+        return "a list of some of " + ", ".join(self.words)
+
+    def read(self, value: object) -> frozenset[enum.StrEnum]:
+        if not isinstance(value, list) or not all(each in list(self.words) for each in value):
+            raise Expected(self.expected)
+        return frozenset(self.words(each) for each in value)
+
+    def write(self, value: Any) -> list[str]:
+        return [str(word) for word in self.words if word in value]
+
+
+@frozen
+class Percentage(Kind):
+    """A share of a whole: more than 0, at most 100."""
+
+    expected = "a percentage, more than 0 and at most 100"
+    textual = False
+
+    def read(self, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 100:
+            raise Expected(self.expected)
+        return float(value)
+
+    def write(self, value: Any) -> float:
+        return float(value)
+
+
+@frozen
+class Moment(Kind):
+    """A point in time with its offset from UTC (RFC 3339)."""
+
+    expected = 'a time such as "2030-01-31T23:00:00Z"'
+
+    def from_text(self, text: str) -> datetime:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None or "T" not in text.upper():
+            raise ValueError(text)
+        return moment
+
+    def write(self, value: Any) -> str:
+        return str(value.isoformat())
+
+
+@frozen
 class File(Kind):
     """A file that is readable when the configuration is loaded; relative to the configuration's folder."""
 
@@ -294,7 +347,10 @@ Count = Annotated[int, Integer(0)]
 PositiveCount = Annotated[int, Integer(1)]
 Port = Annotated[int, Integer(1, 65535)]
 Weight = Annotated[float, Number()]
+Percent = Annotated[float, Percentage()]
 Seconds = Annotated[float, Duration()]
+Lapse = Annotated[float, Duration(positive=False)]
+"""Seconds, which may be none at all."""
 Limit = Annotated[float, Duration(off=True)]
 """Seconds, or infinity for "off"."""
 Bytes = Annotated[int, Size()]

@@ -9,6 +9,7 @@ from attrs import frozen
 from helios_trio.config.addresses import Address, TcpAddress
 from helios_trio.config.keys import key, table
 from helios_trio.config.kinds import (
+    DataFolder,
     Limit,
     ListenAddress,
     ListenAddresses,
@@ -55,6 +56,13 @@ class ProxySettings:
         TcpAddress("127.0.0.1", 9090), 'where health, metrics and the API are served, or "off"', live=False
     )
     region: Name | None = key(None, "where this proxy runs", example="us-east-1")
+    state_dir: DataFolder | None = key(
+        None,
+        "where is kept what must survive a restart, such as records of migrations; absent: $STATE_DIRECTORY (systemd), "
+        "else a folder of the user's own named after listen_address, none if that is a free port",
+        example="/var/lib/helios",
+        live=False,
+    )
     log_level: LogLevelWord = key(LogLevel.INFO, "the least severe events that are logged")
     log_format: LogFormatWord = key(
         LogFormat.AUTO, "auto is console on a terminal and json otherwise", live=False

@@ -5,11 +5,14 @@ from __future__ import annotations
 import attrs
 from attrs import frozen
 
+from helios_trio.config.admin import AdminSettings
 from helios_trio.config.auth import AuthSettings
 from helios_trio.config.backends import Backends, DatabaseSettings
 from helios_trio.config.control import ControlSettings
 from helios_trio.config.embedded import EmbeddedSettings
+from helios_trio.config.health import HealthChecks
 from helios_trio.config.keys import table, tables
+from helios_trio.config.migration import SessionMigration, SwitchoverBuffer
 from helios_trio.config.pool import Pools
 from helios_trio.config.proxy import ProxySettings
 from helios_trio.config.timeouts import Timeouts
@@ -27,6 +30,10 @@ class Config:
     databases: tuple[DatabaseSettings, ...] = tables()
     pool: Pools = table(Pools)
     timeouts: Timeouts = table(Timeouts)
+    health_checks: HealthChecks = table(HealthChecks)
+    session_migration: SessionMigration = table(SessionMigration)
+    switchover_buffer: SwitchoverBuffer = table(SwitchoverBuffer)
+    admin: AdminSettings = table(AdminSettings)
     embedded: EmbeddedSettings = table(EmbeddedSettings)
 
     @property

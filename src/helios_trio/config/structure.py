@@ -2,7 +2,7 @@
 
 cattrs gathers errors in groups whose notes tell where they arose; here the groups become `Problem`s. What is
 wrong is then taken out of the tree and the rest structured again, so that checks across keys still see all
-that is sound.
+that is sound. `structure_once` does the same for any other class of keys, such as the body of a request.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import GenericAlias
-from typing import Any, get_args, get_origin
+from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
+from attrs import frozen
 from cattrs import AttributeValidationNote, ClassValidationError, Converter, ForbiddenExtraKeysError
 from cattrs.errors import IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
@@ -39,7 +40,7 @@ def structure(tree: Tree, original: Tree) -> tuple[Config, list[Problem]]:
         try:
             return converter.structure(tree, Config), found
         except (ClassValidationError, IterableValidationError) as group:
-            problems = list(_problems(group, (), original))
+            problems = list(_problems(group, (), original, Config))
         for problem in problems:
             _repair(tree, problem.path)
             if not any(problem.path[: len(path)] == path for path in reported):
@@ -47,13 +48,33 @@ def structure(tree: Tree, original: Tree) -> tuple[Config, list[Problem]]:
         reported.update(problem.path for problem in problems)
 
 
+@frozen
+class Words:
+    """What tables are called where the tree comes from."""
+
+    table: str = "a table, [...]"
+    tables: str = "an array of tables, [[...]]"
+
+
+T = TypeVar("T")
+_TOML: Final = Words()
+
+
+def structure_once(tree: Tree, root: type[T], words: Words) -> tuple[T | None, list[Problem]]:
+    """A value of the class `root` from a tree of plain values, or all that is wrong with it."""
+    try:
+        return _converter(words).structure(tree, root), []
+    except (ClassValidationError, IterableValidationError) as group:
+        return None, list(_problems(group, (), tree, root))
+
+
 @cache
-def _converter() -> Converter:
+def _converter(words: Words = _TOML) -> Converter:
     """The converter, made once, as cattrs compiles a function for each class."""
     converter = Converter(forbid_extra_keys=True)
     converter.register_structure_hook_factory(lambda type_: kind_of(type_) is not None, _leaf_hook)
-    converter.register_structure_hook_factory(_is_tables, lambda type_: _tables_hook(type_, converter))
-    converter.register_structure_hook_factory(attrs.has, lambda type_: _table_hook(type_, converter))
+    converter.register_structure_hook_factory(_is_tables, lambda type_: _tables_hook(type_, converter, words))
+    converter.register_structure_hook_factory(attrs.has, lambda type_: _table_hook(type_, converter, words))
     return converter
 
 
@@ -67,41 +88,41 @@ def _is_tables(annotation: Any) -> bool:
     return get_origin(annotation) is tuple and attrs.has(get_args(annotation)[0])
 
 
-def _tables_hook(annotation: Any, converter: Converter) -> Hook:
+def _tables_hook(annotation: Any, converter: Converter, words: Words) -> Hook:
     items = GenericAlias(list, get_args(annotation)[:1])
     structure_items = converter.get_structure_hook(items)
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, list):
-            raise Expected("an array of tables, [[...]]")
+            raise Expected(words.tables)
         return tuple(structure_items(value, items))
 
     return hook
 
 
-def _table_hook(section: Any, converter: Converter) -> Hook:
+def _table_hook(section: Any, converter: Converter, words: Words) -> Hook:
     fill = make_dict_structure_fn(section, converter)
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
-            raise Expected("a table, [...]")
+            raise Expected(words.table)
         return fill(value, section)
 
     return hook
 
 
-def _problems(error: BaseException, path: Path, original: Tree) -> Iterator[Problem]:
+def _problems(error: BaseException, path: Path, original: Tree, root: type) -> Iterator[Problem]:
     """The problems in an error of cattrs that arose at `path`."""
     match error:
         case ClassValidationError() | IterableValidationError():
             for each in error.exceptions:
-                yield from _problems(each, (*path, *_steps(each)), original)
+                yield from _problems(each, (*path, *_steps(each)), original, root)
         case ForbiddenExtraKeysError():
-            yield from (_unknown(path, name) for name in sorted(error.extra_fields, key=str))
+            yield from (_unknown(path, name, root) for name in sorted(error.extra_fields, key=str))
         case KeyError():
             yield expected(path, "a value, as this key has no default")
         case Expected():
-            value = shown(find(Config, path), look_up(original, path))
+            value = shown(find(root, path), look_up(original, path))
             yield expected(path, str(error), shown=value)
         case _:
             raise error
@@ -116,10 +137,11 @@ def _steps(error: BaseException) -> Iterator[str | int]:
             yield note.index
 
 
-def _unknown(path: Path, name: str) -> Problem:
-    shape = find(Config, path)
+def _unknown(path: Path, name: str, root: type) -> Problem:
+    shape = find(root, path)
     known = shapes(shape.section) if isinstance(shape, Table) else {}
-    return Problem((*path, name), "", unknown("key" if path else "section", name, known))
+    what = "section" if root is Config and not path else "key"
+    return Problem((*path, name), "", unknown(what, name, known))
 
 
 def look_up(tree: Any, path: Path) -> Any:

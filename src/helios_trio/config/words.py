@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Annotated
 
-from helios_trio.config.kinds import Choice
+from helios_trio.config.kinds import Choice, Choices
 
 
 class PoolMode(enum.StrEnum):
@@ -101,6 +101,71 @@ class LogFormat(enum.StrEnum):
     JSON = "json"
 
 
+class MigrationMode(enum.StrEnum):
+    """How the sessions of a backend are moved: phase by phase, all at once, or each phase when somebody says so."""
+
+    GRADUAL = "gradual"
+    IMMEDIATE = "immediate"
+    MANUAL = "manual"
+
+
+class ShareOf(enum.StrEnum):
+    """What the percentage of a phase is a share of: sessions one by one, or tenants with all their sessions."""
+
+    SESSIONS = "sessions"
+    TENANTS = "tenants"
+
+
+class StateKind(enum.StrEnum):
+    """Kinds of session state that can be carried to another backend."""
+
+    TEMPORARY_TABLES = "temporary_tables"
+    PREPARED_STATEMENTS = "prepared_statements"
+    SESSION_VARIABLES = "session_variables"
+    ADVISORY_LOCKS = "advisory_locks"
+    TRANSACTION_ISOLATION = "transaction_isolation"
+    CURSORS = "cursors"
+    CHANNELS = "channels"
+
+
+class WhenOverdue(enum.StrEnum):
+    """What becomes of a session that has not reached a safe point in time."""
+
+    SKIP = "skip"
+    ABORT_TRANSACTION = "abort_transaction"
+    TERMINATE = "terminate"
+
+
+class WhenUnhealthy(enum.StrEnum):
+    """What becomes of a migration whose target does not pass its checks."""
+
+    PAUSE = "pause"
+    ROLLBACK = "rollback"
+    CONTINUE = "continue"
+
+
+class Leftovers(enum.StrEnum):
+    """What becomes of sessions that are still on the source when everything else has been moved."""
+
+    WAIT = "wait"
+    LEAVE = "leave"
+    TERMINATE = "terminate"
+
+
+class TempTableSnapshots(enum.StrEnum):
+    """When a copy of temporary tables is kept in the proxy."""
+
+    OFF = "off"
+
+
+class WithoutKey(enum.StrEnum):
+    """From where health and metrics can be read without an API key."""
+
+    LOOPBACK = "loopback"
+    ANYWHERE = "anywhere"
+    NOWHERE = "nowhere"
+
+
 PoolModeWord = Annotated[PoolMode, Choice(PoolMode)]
 ReuseWord = Annotated[Reuse, Choice(Reuse)]
 AuthMethodWord = Annotated[AuthMethod, Choice(AuthMethod)]
@@ -111,3 +176,11 @@ SslModeWord = Annotated[SslMode, Choice(SslMode)]
 RoleWord = Annotated[Role, Choice(Role)]
 LogLevelWord = Annotated[LogLevel, Choice(LogLevel)]
 LogFormatWord = Annotated[LogFormat, Choice(LogFormat)]
+MigrationModeWord = Annotated[MigrationMode, Choice(MigrationMode)]
+ShareOfWord = Annotated[ShareOf, Choice(ShareOf)]
+StateKinds = Annotated[frozenset[StateKind], Choices(StateKind)]
+WhenOverdueWord = Annotated[WhenOverdue, Choice(WhenOverdue)]
+WhenUnhealthyWord = Annotated[WhenUnhealthy, Choice(WhenUnhealthy)]
+LeftoversWord = Annotated[Leftovers, Choice(Leftovers)]
+TempTableSnapshotsWord = Annotated[TempTableSnapshots, Choice(TempTableSnapshots)]
+WithoutKeyWord = Annotated[WithoutKey, Choice(WithoutKey)]

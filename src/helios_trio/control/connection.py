@@ -85,7 +85,11 @@ class ControlConnection(psycopg.AsyncConnection[TupleRow]):
             connection.row_factory = row_factory or connection.row_factory
             connection.cursor_factory = cursor_factory or connection.cursor_factory
             connection.prepare_threshold = prepare_threshold
-            await connection.set_autocommit(autocommit)
+            try:
+                await connection.set_autocommit(autocommit)
+            except BaseException:  # cancelled: nobody else has it yet who could close it
+                connection.abort()
+                raise
             return connection
         raise failure or errors.OperationalError(f"host name {params.get('host')!r} has no address")
 

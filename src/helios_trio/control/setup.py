@@ -87,7 +87,7 @@ async def publications_at_risk(connection: ControlConnection) -> list[str]:
 def _roles(settings: SetupSettings) -> tuple[SetupStatement, ...]:
     control = _name(settings.control_user)
     return (
-        _role(settings.control_user, "The proxy's own user: probes and promotion"),
+        _role(settings.control_user, "The proxy's own user: probes, promotion and switchover"),
         _role(settings.auth_user, "The user that looks up other users' password verifiers"),
         SetupStatement(
             "Replication positions and the sessions of other users (PostgreSQL docs: Predefined Roles)",
@@ -96,6 +96,19 @@ def _roles(settings: SetupSettings) -> tuple[SetupStatement, ...]:
         SetupStatement(
             "Promotion of a standby",
             f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_promote(boolean, integer) TO {control}",
+        ),
+        SetupStatement(
+            "Switchover: the old primary is made read-only; before release 15 that takes a superuser",
+            "DO $helios$ BEGIN\n"
+            "  IF current_setting('server_version_num')::int >= 150000 THEN\n"
+            f"    GRANT ALTER SYSTEM ON PARAMETER default_transaction_read_only TO {control};\n"
+            f"    GRANT pg_checkpoint TO {control};\n"
+            "  END IF;\n"
+            "END $helios$",
+        ),
+        SetupStatement(
+            "Settings changed that way take effect",
+            f"GRANT EXECUTE ON FUNCTION pg_catalog.pg_reload_conf() TO {control}",
         ),
     )
 

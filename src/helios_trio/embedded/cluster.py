@@ -162,16 +162,30 @@ class EmbeddedCluster:
             if fence:
                 await self._end(self._server(None))
             await self._promote(server)
-            for other in self._servers.values():
-                if other is not server:
-                    await ensure_slot(server, other.name)
-                if other is not server and other.running and other.is_standby_on_disk:
-                    await self._repoint(other)
+            await self._lead_others()
+
+    async def set_read_only(self, name: str, read_only: bool) -> None:
+        """Have new transactions on a running primary be read-only unless they say otherwise, or not any more.
+
+        Takes effect as soon as the server has read its configuration, and ends with the server.
+
+        Raises:
+            EmbeddedError: the node is not a running primary.
+        """
+        async with self._lock:
+            server = self._server(name)
+            server.require_running()
+            if server.is_standby_on_disk:
+                raise EmbeddedError(f"{name} is a standby")
+            server.node.read_only = read_only
+            self._configure_as_primary(server)
+            server.reload()
 
     async def rejoin(self, name: str) -> None:
         """Make a node that does not follow the primary its standby again: rewound, or cloned anew.
 
-        What only this node has committed is lost. A node that runs is stopped first.
+        What only this node has committed is lost. A node that runs is stopped first. Other standbys that follow
+        another node than the primary are led to it, too.
 
         Raises:
             EmbeddedError: the node is the primary, or the primary does not run.
@@ -181,6 +195,7 @@ class EmbeddedCluster:
             server = self._server(name)
             if server is self._server(None):
                 raise EmbeddedError(f"{name} is the primary")
+            await self._lead_others(but=server)  # first: what it writes at its end would lead them astray
             await self._end(server)
             await self._follow_primary(server)
 
@@ -255,7 +270,10 @@ class EmbeddedCluster:
     def _configure_as_primary(self, server: Server) -> None:
         """Write its settings; a second primary never waits for standbys that follow another."""
         synchronous = self._synchronous and server is self._server(None)
-        server.configure({"synchronous_standby_names": SYNCHRONOUS if synchronous else ""})
+        settings = {"synchronous_standby_names": SYNCHRONOUS if synchronous else ""}
+        if server.node.read_only:
+            settings["default_transaction_read_only"] = "on"
+        server.configure(settings)
 
     def _note_primary(self, server: Server) -> None:
         self._state.primary = server.name
@@ -285,6 +303,20 @@ class EmbeddedCluster:
         _log.info("embedded standby promoted", node=server.name)
         if not self._running_standbys():
             self._warn_relaxed()
+
+    async def _lead_others(self, *, but: Server | None = None) -> None:
+        """Have the other standbys follow the primary, which keeps WAL for those that do not run, too."""
+        primary = self._server(None)
+        rows = await primary.query(
+            "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'"
+        )
+        following = {name for (name,) in rows}
+        for other in self._servers.values():
+            if other in (primary, but) or other.name in following:
+                continue
+            await ensure_slot(primary, other.name)
+            if other.running and other.is_standby_on_disk:
+                await self._repoint(other)
 
     async def _repoint(self, standby: Server) -> None:
         """Let a standby follow the new primary; release 12 reads that only at start."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import psycopg
 import structlog
 import trio
 from psycopg.conninfo import make_conninfo
@@ -17,6 +18,12 @@ from helios_trio.embedded.server import Server
 
 STREAMING_DEADLINE = 10.0  # seconds for a standby to reach the state "streaming" before it is cloned anew
 POLL = 0.01  # seconds between looks at a server's progress
+
+# The timeline is that of the file being written: the control file names the old one until the first checkpoint.
+_STREAMING = """
+SELECT state, ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int, flush_lsn::text
+  FROM pg_stat_replication WHERE application_name = %s
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -91,22 +98,32 @@ async def clone(standby: Server, primary: Server) -> None:
 
 
 async def wait_until_streaming(standby: Server, primary: Server) -> bool:
-    """Wait until the primary counts the standby as streaming; false if it makes no progress towards that."""
+    """Wait until the standby streams what the primary writes; false if it makes no progress towards that.
+
+    Being counted as streaming is not enough: a standby that has replayed more of the old timeline than its new
+    primary has gets the rest of that again and again, and never what comes after.
+    """
     deadline = trio.current_time() + STREAMING_DEADLINE
     progress = None
     async with await primary.connect() as connection:
         while standby.running and trio.current_time() < deadline:
-            cursor = await connection.execute(
-                "SELECT state, flush_lsn::text FROM pg_stat_replication WHERE application_name = %s",
-                (standby.name,),
-            )
+            cursor = await connection.execute(_STREAMING, (standby.name,))
             seen = await cursor.fetchone()
-            if seen is not None and seen[0] == "streaming":
+            if seen is not None and seen[0] == "streaming" and await _receives(standby, seen[1]):
                 return True
-            if seen is not None and seen != progress:
-                progress, deadline = seen, trio.current_time() + STREAMING_DEADLINE
+            if seen is not None and seen[2] != progress:
+                progress, deadline = seen[2], trio.current_time() + STREAMING_DEADLINE
             await trio.sleep(POLL)
     return False
+
+
+async def _receives(standby: Server, timeline: int) -> bool:
+    """Whether a standby receives this timeline; false as long as it accepts no connections."""
+    try:
+        rows = await standby.query("SELECT FROM pg_stat_wal_receiver WHERE received_tli = %s", timeline)
+    except psycopg.OperationalError:
+        return False
+    return bool(rows)
 
 
 def timeline(data_dir: Path) -> int:

@@ -54,6 +54,8 @@ class EmbeddedNode:
     pid: int | None = None
     """Process id of the postmaster; None when it does not run."""
     role: NodeRole = "stopped"
+    read_only: bool = False
+    """New transactions are read-only unless they say otherwise; ends with the server."""
 
 
 @define(eq=False)
@@ -219,6 +221,7 @@ class Server:
         self._process = None
         self.node.pid = None
         self.node.role = "stopped"
+        self.node.read_only = False
 
 
 def _tail(log: Path, start: int) -> str:

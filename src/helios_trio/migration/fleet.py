@@ -56,16 +56,38 @@ class LocalFleet:
 
     def sessions(self) -> Sequence[SessionInfo]:
         """See `pipeline.fleet.Fleet`."""
-        return [_info(each) for each in self._running()]
+        return [self._info(each) for each in self._running()]
 
     def session(self, id: int) -> SessionInfo | None:
         """See `pipeline.fleet.Fleet`."""
         found = self._find(id)
-        return None if found is None else _info(found)
+        return None if found is None else self._info(found)
 
     def on_backend(self, backend: str) -> Sequence[int]:
         """See `pipeline.fleet.Fleet`."""
         return [each.virtual.id for each in self._of(backend)]
+
+    def _info(self, session: Session) -> SessionInfo:
+        virtual, connection = session.virtual, session.leased_connection
+        found = virtual.explain()
+        return SessionInfo(
+            id=virtual.id,
+            user=virtual.user,
+            database=virtual.database,
+            application_name=virtual.label.get("application_name", ""),
+            tenant=virtual.startup.get("application_name", ""),
+            client=session.transport.peer,
+            backend=session.destination.backend.name,
+            home=self._directory.home_of(virtual.database),
+            server_pid=None if connection is None else connection.pid,
+            mode=session.policy.mode.value,
+            state=_state(session),
+            since=session.since,
+            active_since=session.active_since,
+            pins={**virtual.pins, **virtual.bound},
+            immovable=found.reasons,
+            sizes=found.counts,
+        )
 
     def _running(self) -> list[Session]:
         return [each for each in self._proxy.sessions.values() if each.nursery is not None and not each.over]
@@ -142,7 +164,7 @@ class LocalFleet:
         sessions = self._of(backend)
         return HoldReport(
             held=[each.virtual.id for each in sessions if not _is_busy(each)],
-            busy={each.virtual.id: _info(each).state for each in sessions if _is_busy(each)},
+            busy={each.virtual.id: _state(each) for each in sessions if _is_busy(each)},
         )
 
     async def release(self, backend: str, *, concurrency: int) -> None:
@@ -199,28 +221,6 @@ def _all_idle(group: Sequence[Holdable]) -> bool:
 
 def _is_busy(session: Session) -> bool:
     return not session.standstill.reached
-
-
-def _info(session: Session) -> SessionInfo:
-    virtual, connection = session.virtual, session.leased_connection
-    settings = virtual.state.now.wanted
-    return SessionInfo(
-        id=virtual.id,
-        user=virtual.user,
-        database=virtual.database,
-        application_name=settings.get("application_name", ""),
-        tenant=virtual.startup.get("application_name", ""),
-        client=session.transport.peer,
-        backend=session.destination.backend.name,
-        server_pid=None if connection is None else connection.pid,
-        mode=session.policy.mode.value,
-        state=_state(session),
-        since=session.since,
-        active_since=session.active_since,
-        pins={**virtual.pins, **virtual.bound},
-        immovable=(),
-        sizes={"settings": len(settings), "prepared statements": len(virtual.statements)},
-    )
 
 
 def _state(session: Session) -> SessionState:

@@ -39,6 +39,8 @@ class SessionInfo:
     client: str
     #: name of the backend it belongs to, whether it has a connection there now or not
     backend: str
+    #: the backend where it would be without any move or diversion; empty when that is not known
+    home: str = ""
     #: pid of its server process; None while it has none
     server_pid: int | None
     mode: str
@@ -96,6 +98,8 @@ class MoveOrder:
     no_return: bool = False
     #: a target of an older major version is allowed (rule 21)
     allow_older: bool = False
+    #: what the client sends meanwhile is kept (rule 19); False: the client is not read from
+    buffer: bool = True
 
 
 @frozen(kw_only=True)

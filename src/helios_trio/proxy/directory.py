@@ -38,6 +38,14 @@ class ConfiguredDirectory:
         """The same at a certain backend; raises HeliosError (3D000) when there is none of that name."""
         return self._at(backend, self._named(database), database, user)
 
+    def home_of(self, database: str) -> str:
+        """Where sessions of a database belong that nobody has moved; empty when that is not known now."""
+        named = self.config.database_for(database)
+        if named is None:
+            return ""
+        writer = self.topology.writer
+        return named.backend or (writer.backend.name if writer is not None else "")
+
     def _named(self, database: str) -> DatabaseSettings:
         named = self.config.database_for(database)
         if named is None:

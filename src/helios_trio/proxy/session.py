@@ -130,7 +130,7 @@ class Session(Pipe):
         super().__init__(transport, readiness)
         self.destination = destination
         #: when it began, on Trio's clock (seconds)
-        self.since = readiness.now
+        self.since = trio.current_time()
         #: where it hears notifications from, in the shared modes
         self.hub = hub
         self._notifications: list[tuple[str, bytes]] = []
@@ -570,6 +570,7 @@ class Session(Pipe):
         """Nothing is owed any more: in a shared mode the connection may go."""
         counters = self.pool.counters
         counters.queries += 1
+        counters.times.append(self.readiness.now - self.active_since)
         self.active_since = self.readiness.now
         connection, requests = self._connection, self.requests
         if self._learning:
@@ -706,6 +707,7 @@ class Session(Pipe):
 
     def on_server_error(self, frame: bytes, head: int) -> None:
         """ErrorResponse: the open unit has failed."""
+        self.pool.counters.errors += 1
         if self.virtual.following:
             self.virtual.failed = True
         if head & (replies.PARSE | replies.WATCH) == replies.PARSE and self._connection is not None:

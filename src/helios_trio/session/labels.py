@@ -98,7 +98,7 @@ def plan(
         statements += [set_statement("session_authorization", None), set_statement("role", None)]
         changed = {**{name: wanted[name] for name in IDENTITY_SETTINGS if name in wanted}, **changed}
     statements += [set_statement(name, None) for name in gone if name not in IDENTITY_SETTINGS]
-    statements += [_as_given(name, value) for name, value in changed.items() if name not in IDENTITY_SETTINGS]
+    statements += [as_given(name, value) for name, value in changed.items() if name not in IDENTITY_SETTINGS]
     statements += [set_statement(name, changed[name]) for name in IDENTITY_SETTINGS if name in changed]
     for name in emptied:
         statements += [set_statement(name, ""), set_statement(name, None)]
@@ -110,7 +110,7 @@ def plan(
     return LabelPlan(";".join(statements), confirm)
 
 
-def _as_given(name: str, value: str) -> str:
+def as_given(name: str, value: str) -> str:
     """A list keeps the spelling that its text has in SHOW only when it is set as one text."""
     if name in LIST_QUOTE_PARAMETERS:
         return f"SELECT pg_catalog.set_config({quote_literal(name)}, {quote_literal(value)}, false)"

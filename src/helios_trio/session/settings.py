@@ -6,6 +6,9 @@ start-up parameters than the client's. Where they differ, `session.requests` has
 client's next request.
 
 Labels are plain dicts that nobody mutates: keeping an old one is a snapshot, so savepoints and rollbacks cost nothing.
+What else a rollback takes back (channels, names of temporary objects, held cursors) goes along.
+
+Used by: session.virtual, session.effects, session.requests.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TypeAlias
 
 from attrs import define, evolve, field, frozen
 
+from helios_trio.session.objects import NOTHING, Objects
 from helios_trio.sql.facts import SettingChange
 from helios_trio.sql.kinds import ChangeKind, Scope
 
@@ -32,6 +36,7 @@ class Scoped:
     wanted: Label
     actual: Label
     channels: frozenset[str] = frozenset()
+    objects: Objects = NOTHING
 
 
 @define
@@ -74,11 +79,12 @@ class TransactionalState:
         if actual is not wanted and actual == wanted:
             actual = wanted
         if actual is not now.actual:  # the usual case by far is that nothing changes
-            self.now = Scoped(wanted, actual, now.channels)
+            self.now = Scoped(wanted, actual, now.channels, now.objects)
 
     def applied(self) -> None:
         """The server connection was made to carry what the client believes."""
-        self.now = Scoped(self.now.wanted, self.now.wanted, self.now.channels)
+        now = self.now
+        self.now = Scoped(now.wanted, now.wanted, now.channels, now.objects)
 
     # -- what statements do ------------------------------------------------------------------------------------
 
@@ -121,6 +127,12 @@ class TransactionalState:
         kept = frozenset() if channel is None else self.now.channels - {channel}
         self.now = evolve(self.now, channels=kept)
 
+    def alter(self, objects: Objects) -> None:
+        """Temporary objects or cursors were made or ended."""
+        if objects is not self.now.objects:
+            self._snapshot()
+            self.now = evolve(self.now, objects=objects)
+
     def reported(self, parameters: Mapping[str, str]) -> None:
         """Take the server's spelling of values it reports: `SET DateStyle = German` alters one half of a value."""
         names = {name for name in self._touched - self._local if name in parameters}
@@ -149,16 +161,27 @@ class TransactionalState:
 
     def commit(self) -> None:
         """What was changed stays."""
-        self._committed = None
-        self._savepoints.clear()
-        self._local.clear()
+        if self._committed is not None and self.now.objects is not self._committed.objects:
+            self.now = evolve(self.now, objects=self.now.objects.committed())
+        self._end()
 
     def rollback(self) -> None:
         """What was changed since the transaction began is taken back."""
         if self._committed is not None:
-            self.now = self._committed
+            self._go_back(self._committed)
         self._touched.clear()
-        self.commit()
+        self._end()
+
+    def _end(self) -> None:
+        self._committed = None
+        self._savepoints.clear()
+        self._local.clear()
+
+    def _go_back(self, before: Scoped) -> None:
+        objects = self.now.objects
+        if objects is not before.objects:
+            before = evolve(before, objects=objects.rolled_back(before.objects))
+        self.now = before
 
     def savepoint(self, name: str) -> None:
         """SAVEPOINT: names may repeat, the newest wins."""
@@ -176,7 +199,7 @@ class TransactionalState:
         at = self._find(name)
         if at is not None:
             del self._savepoints[at + 1 :]
-            self.now = self._savepoints[at][1]
+            self._go_back(self._savepoints[at][1])
 
     def _find(self, name: str) -> int | None:
         for at in range(len(self._savepoints) - 1, -1, -1):

@@ -7,7 +7,10 @@ at the end, which say in their types what each step gives back:
 
     answers = yield from ask(Side.OLD, Query("SELECT 1"), Query("SELECT 2"))
 
-A driver that cannot go on (a connection is lost, the deadline has passed) throws its error into the plan.
+A driver that cannot go on (a connection is lost, the deadline has passed) throws its error into the plan, and goes on
+with the steps the plan then yields, which put right what it has touched. A step that was begun is always ended and its
+outcome sent in, unless its connection is lost: a plan that gave up a lock must know how often it had it. So whoever
+gives a move up throws in place of the next step.
 
 Used by: all of session.carrying, migration.conversation (drives them).
 """
@@ -46,9 +49,25 @@ class Parse:
     types: bytes = b"\0\0"
 
 
-Request: TypeAlias = Query | Parse
+@frozen
+class DescribePortal:
+    """Describe of an open portal or cursor: it alone gives `Answer.columns`, and changes nothing."""
+
+    name: str
+
+
+Request: TypeAlias = Query | Parse | DescribePortal
 #: values as text in the connection's client_encoding decoded as UTF-8 with surrogateescape; None is NULL
 Row: TypeAlias = tuple[str | None, ...]
+
+
+@frozen
+class Column:
+    """One field of a RowDescription: name, type's OID and its modifier (atttypmod)."""
+
+    name: str
+    type: int
+    modifier: int
 
 
 @frozen
@@ -58,6 +77,7 @@ class Answer:
     rows: tuple[Row, ...] = ()
     tags: tuple[str, ...] = ()
     error: ErrorFields | None = None
+    columns: tuple[Column, ...] = ()
 
 
 @frozen

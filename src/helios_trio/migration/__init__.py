@@ -1,0 +1,1 @@
+"""Moving sessions: one by one, in phases, and all at once with the roles of two servers exchanged."""

@@ -1,0 +1,62 @@
+"""What happened, newest first, for `/api/v1/events`: who did what, when and why. Bounded.
+
+Used by: migration, admin (adds what operators do, shows it).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import structlog
+from attrs import frozen
+
+_log = structlog.get_logger(__name__)
+
+#: Events that are kept; the log has them all.
+KEPT: Final = 1000
+#: Who acts when no operator does.
+PROXY: Final = "helios"
+
+
+@frozen(kw_only=True)
+class Event:
+    """One thing that happened."""
+
+    #: rises by one with each event of this process
+    id: int
+    #: seconds since 1970 (UTC)
+    at: float
+    #: such as `migration started`
+    kind: str
+    #: name of an API key, or `helios`
+    who: str
+    #: what it happened to: a migration, a session, a backend
+    subject: str
+    #: why, in the words of whoever ordered it, or of what came in the way
+    reason: str = ""
+
+
+class EventLog:
+    """The last events of this process; each is written to the log too."""
+
+    def __init__(self, now: Callable[[], float], kept: int = KEPT) -> None:
+        """`now` gives seconds since 1970 (UTC)."""
+        self._now = now
+        self._events: deque[Event] = deque(maxlen=kept)
+        self._last = 0
+
+    def note(self, kind: str, subject: str, *, who: str = PROXY, reason: str = "", **details: Any) -> Event:
+        """It happened now. `details` go to the log only."""
+        self._last += 1
+        event = Event(id=self._last, at=self._now(), kind=kind, who=who, subject=subject, reason=reason)
+        self._events.append(event)
+        _log.info(kind, subject=subject, who=who, reason=reason, **details)
+        return event
+
+    def newest(self, limit: int, before: int | None = None) -> Sequence[Event]:
+        """At most so many, newest first; only those before that id, to read on."""
+        wanted = (each for each in reversed(self._events) if before is None or each.id < before)
+        return tuple(islice(wanted, limit))

@@ -1,0 +1,382 @@
+"""`Migration`: one migration from its order to its end. Its state machine is in `states`; this is what each state does.
+
+There is one task per migration. It does what its state asks for; a turn, whoever makes it, changes the state at once
+and cancels what the old one was doing. A session that is being moved at that moment stays in one piece (`Fleet.move`).
+
+Used by: migration.orchestrator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+import trio
+from attrs import define, field
+
+from helios_trio.cluster.placement import Diversion
+from helios_trio.config.words import Leftovers, MigrationMode, WhenUnhealthy
+from helios_trio.errors import HeliosError
+from helios_trio.migration.checks import compare
+from helios_trio.migration.errors import Conflict, Fault
+from helios_trio.migration.events import PROXY
+from helios_trio.migration.figures import Figures, Reading
+from helios_trio.migration.means import Means
+from helios_trio.migration.movement import Movement
+from helios_trio.migration.orders import DataMode, MigrationOrder, Phase
+from helios_trio.migration.phases import ALL, belonging, diversion_of, phases_of
+from helios_trio.migration.records import Change, Record
+from helios_trio.migration.states import ENDED, State, Turn, after
+from helios_trio.migration.switchover_steps import SwitchoverOrder, SwitchoverOutcome
+from helios_trio.pipeline.fleet import MoveOutcome, SessionInfo
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds between looks at sessions that could not be moved yet.
+LOOK_AGAIN: Final = 1.0
+#: Seconds at most between looks at the time of day, which may be set while we wait.
+_CLOCK_STEP: Final = 30.0
+#: Seconds for connections on the target to be opened before the first session comes.
+_WARMING_TIME: Final = 10.0
+
+
+@define(eq=False)
+class Migration:
+    """One migration, running or over."""
+
+    id: int
+    #: with its phases and its data mode decided
+    order: MigrationOrder
+    means: Means
+    #: raises HeliosError when the order cannot be begun now
+    admit: Callable[[MigrationOrder], Awaitable[object]]
+    #: it has changed in a way that must be written down
+    on_change: Callable[[Migration], None]
+    state: State = State.PENDING
+    changes: list[Change] = field(factory=list)
+    #: index of the current phase
+    phase: int = 0
+    #: in force: new sessions of the source go to the target
+    diversion: Diversion | None = None
+    #: was in force in an earlier run of the proxy, and will be again if the servers are still one
+    to_restore: Diversion | None = None
+    there: Movement = field(init=False)
+    back: Movement = field(init=False)
+    leftovers: Leftovers = field(init=False)
+    phases: tuple[Phase, ...] = field(init=False)
+    #: on Trio's clock (seconds); None: not begun in this process
+    began: float | None = None
+    #: seconds that the current phase still has, while nobody works on it
+    _left_of_phase: float = field(init=False)
+    _phase_ends: float | None = None
+    _from_start: Reading | None = None
+    _from_phase: Reading | None = None
+    _scope: trio.CancelScope = field(factory=trio.CancelScope)
+
+    def __attrs_post_init__(self) -> None:
+        order = self.order
+        self.there = Movement(self.means, order.target, order.allow_older)
+        self.back = Movement(self.means, order.source, allow_older=True)
+        self.leftovers = order.leftovers
+        self.phases = phases_of(order.mode, order.phases)
+        self._left_of_phase = self.phases[self.phase].duration
+        if not self.changes:
+            self._note_change(order.who, order.reason)
+            self._tell("migration ordered", who=order.who, reason=order.reason)
+
+    def _note_change(self, who: str, reason: str) -> None:
+        self.changes.append(Change(at=self.means.now, state=self.state, who=who, reason=reason))
+
+    # -- what can be seen --------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self.state in ENDED
+
+    @property
+    def current_phase(self) -> Phase:
+        """The phase it is in, or was in last."""
+        return self.phases[self.phase]
+
+    @property
+    def movement(self) -> Movement:
+        """The direction in which sessions are being moved, or were last."""
+        return self.back if self.state in (State.ROLLING_BACK, State.ROLLED_BACK) else self.there
+
+    @property
+    def percent(self) -> float:
+        """The share of the source's sessions that belongs to the target now."""
+        return 0.0 if self.diversion is None else self.current_phase.percent
+
+    def remaining(self) -> list[SessionInfo]:
+        """Sessions in scope that are not where they are meant to be in the end."""
+        if self.state in (State.ROLLING_BACK, State.ROLLED_BACK):
+            return self._to_take_back()
+        return belonging(self.means.fleet.sessions(), diversion_of(self.order, ALL))
+
+    def figures(self) -> tuple[Figures, Figures] | None:
+        """What source (since the beginning) and target (in this phase) have done; None before the beginning."""
+        if self._from_start is None or self._from_phase is None:
+            return None
+        traffic, order = self.means.traffic, self.order
+        return traffic.since(self._from_start, order.source), traffic.since(self._from_phase, order.target)
+
+    @property
+    def left_of_phase(self) -> float:
+        """Seconds that the current phase lasts at least."""
+        if self._phase_ends is None:
+            return self._left_of_phase
+        return max(0.0, self._phase_ends - trio.current_time())
+
+    @property
+    def record(self) -> Record:
+        """What is written down of it."""
+        ledger = self.there.ledger
+        return Record(
+            id=self.id,
+            order=self.order,
+            state=self.state,
+            changes=tuple(self.changes),
+            phase=self.phase,
+            moved=ledger.migrated,
+            errors=ledger.errors,
+            client_errors=ledger.client_errors,
+            diverts=self.state is State.COMPLETED and (self.diversion or self.to_restore) is not None,
+        )
+
+    # -- turns -------------------------------------------------------------------------------------------------
+
+    def turn(self, turn: Turn, who: str = PROXY, reason: str = "") -> None:
+        """Change the state, at once. Raises Conflict: that does not lead anywhere from here."""
+        state = after(self.state, turn)
+        self._check_switchover(turn)
+        self.state = state
+        self._note_change(who, reason)
+        self._tell(f"migration {state.replace('_', ' ')}", who=who, reason=reason)
+        self._scope.cancel()
+        self.on_change(self)
+
+    def _tell(self, kind: str, *, who: str = PROXY, reason: str = "") -> None:
+        self.means.events.note(kind, f"migration {self.id}", who=who, reason=reason)
+
+    def _check_switchover(self, turn: Turn) -> None:
+        """A switchover has an end of its own: the promotion cannot be paused, repeated or taken back."""
+        asked = turn in (Turn.PAUSE, Turn.ROLL_BACK, Turn.COMPLETE)
+        if asked and self.order.data is DataMode.PHYSICAL and self.state in (State.RUNNING, State.COMPLETED):
+            raise Conflict([Fault("", f"a switchover that is {self.state} cannot {turn}")])
+
+    def order_back(self, who: str, reason: str) -> None:
+        """The operator wants everything as it was. Raises Conflict: there is no way back from here."""
+        switchover = self.means.switchover
+        if self.order.data is not DataMode.PHYSICAL or self.state is not State.RUNNING or switchover is None:
+            self.turn(Turn.ROLL_BACK, who, reason)
+        elif switchover.give_up():
+            self._tell("switchover given up", who=who, reason=reason)
+        else:
+            raise Conflict([Fault("", f"{self.order.target} is being promoted: there is only forward now")])
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Do what the state asks for until the end. Raises nothing but what cancels."""
+        try:
+            while not self.ended:
+                with trio.CancelScope() as self._scope:
+                    await _STEPS[self.state](self)
+        except HeliosError as error:
+            self._fail(error.message)
+        except Exception as error:  # rule 40: a bug here must not end the proxy
+            _log.exception("migration failed", migration=self.id)
+            self._fail(f"internal error: {type(error).__name__}")
+
+    def _fail(self, reason: str) -> None:
+        """Sessions stay where they are, and new ones go where the configuration puts them."""
+        self.divert(None)
+        if not self.ended:
+            self.turn(Turn.FAIL, reason=reason)
+
+    def begin(self) -> None:
+        """It has been recorded, so that it may begin, or wait for its time."""
+        self.turn(Turn.SCHEDULE if self.order.start_at is not None else Turn.BEGIN)
+
+    async def _wait_for_start(self) -> None:
+        start_at = self.order.start_at
+        assert start_at is not None, "only those are scheduled"
+        while (seconds := start_at.timestamp() - self.means.clock()) > 0:  # noqa: ASYNC110 - a time of day
+            await trio.sleep(min(seconds, _CLOCK_STEP))
+        self.turn(Turn.BEGIN)
+
+    async def _wait_for_turn(self) -> None:
+        await trio.sleep_forever()
+
+    async def _work(self) -> None:
+        """Phase after phase, as long as the target is well."""
+        if self.began is None:
+            await self.admit(self.order)
+            self.began, self._from_start = trio.current_time(), self.means.traffic.read()
+        if not await self._target_is_well(compared=False):
+            return
+        if self.order.data is DataMode.PHYSICAL:
+            await self._switch_over()
+            return
+        while True:
+            await self._serve_phase()
+            if not await self._target_is_well(compared=True):
+                return
+            if self.phase + 1 == len(self.phases):
+                self.turn(Turn.FINISH)
+                return
+            self._enter_phase(self.phase + 1)
+            if self.order.mode is MigrationMode.MANUAL:
+                self.turn(Turn.PAUSE, reason="manual: the next phase begins with resume")
+                return
+
+    def _enter_phase(self, index: int) -> None:
+        self.phase = index
+        self._left_of_phase = self.current_phase.duration
+        self._tell("migration phase", reason=f"{self.current_phase.percent:g} %")
+        self.on_change(self)
+
+    async def _serve_phase(self) -> None:
+        """Move those who belong to the target now until the phase is over, or the target is down."""
+        diversion = diversion_of(self.order, self.current_phase.percent)
+        self.divert(diversion)
+        self._from_phase = self.means.traffic.read()
+        self._phase_ends = ends = trio.current_time() + self._left_of_phase
+        try:
+            await self.means.fleet.warm(self.order.source, self.order.target, time_limit=_WARMING_TIME)
+            while not self._is_down():
+                await self._move_belonging(diversion)
+                if trio.current_time() >= ends and self._is_phase_done():
+                    return
+                await trio.sleep(self._until_next_look(ends))
+        finally:
+            self._left_of_phase, self._phase_ends = self.left_of_phase, None
+
+    async def _move_belonging(self, diversion: Diversion) -> None:
+        """Try those who are on the source and belong to the target."""
+        here = belonging(self.means.fleet.sessions(), diversion)
+        self.there.ledger.keep_only(each.id for each in here)
+        await self.there.move_all(here)
+
+    def _until_next_look(self, ends: float) -> float:
+        left = ends - trio.current_time()
+        return min(LOOK_AGAIN, left) if left > 0 else LOOK_AGAIN
+
+    def _is_down(self) -> bool:
+        if self.means.settings.on_unhealthy is WhenUnhealthy.CONTINUE:
+            return False
+        return self.means.topology.nodes[self.order.target].healthy is False
+
+    def _is_phase_done(self) -> bool:
+        """The time of the phase is over: whether those who are left may stay. They may, but for the last phase."""
+        if self.current_phase.percent < ALL:
+            return True
+        left = self.remaining()
+        if left and self.leftovers is Leftovers.TERMINATE:
+            for each in left:
+                ended = self.means.fleet.terminate(each.id, f"migration to {self.order.target}")
+                self.there.ledger.outcomes[MoveOutcome.TERMINATED] += ended
+        return not left or self.leftovers is not Leftovers.WAIT
+
+    # -- judging the target ------------------------------------------------------------------------------------
+
+    async def _target_is_well(self, *, compared: bool) -> bool:
+        """Whether to go on; if not, the state has been turned."""
+        found = [*(await self.means.examiner.examine(self.order.target)).complaints]
+        if compared:
+            found += self._compared()
+        if not found:
+            return True
+        reason = f"{self.order.target}: " + "; ".join(found)
+        self._left_of_phase = self.current_phase.duration
+        match self.means.settings.on_unhealthy:
+            case WhenUnhealthy.PAUSE:
+                self.divert(None)  # until it is well, nobody new goes there
+                self.turn(Turn.PAUSE, reason=reason)
+            case WhenUnhealthy.ROLLBACK:
+                self.turn(Turn.ROLL_BACK, reason=reason)
+            case WhenUnhealthy.CONTINUE:
+                self._tell("target not well", reason=reason)
+                return True
+        return False
+
+    def _compared(self) -> Sequence[str]:
+        figures = self.figures()
+        return () if figures is None else compare(*figures, self.means.tolerance)
+
+    # -- other states ------------------------------------------------------------------------------------------
+
+    async def _complete(self) -> None:
+        """The operator has decided: all that is left, now."""
+        self._enter_phase(len(self.phases) - 1)
+        self._left_of_phase = 0.0
+        await self._serve_phase()
+        if self._is_down():
+            self.divert(None)
+            self.turn(Turn.PAUSE, reason=f"{self.order.target} is down")
+        else:
+            self.turn(Turn.FINISH)
+
+    async def _roll_back(self) -> None:
+        """Move back those who were moved, and those who were placed on the target because of this migration."""
+        self.divert(None)
+        while True:
+            here = self._to_take_back()
+            self.back.ledger.keep_only(each.id for each in here)
+            await self.back.move_all(here)
+            left = [each for each in self._to_take_back() if not self.back.ledger.is_given_up(each.id)]
+            if not left or self.leftovers is not Leftovers.WAIT:
+                self.turn(Turn.FINISH)
+                return
+            await trio.sleep(LOOK_AGAIN)
+
+    def _to_take_back(self) -> list[SessionInfo]:
+        if self.order.data is DataMode.PHYSICAL:
+            return []
+        sessions = self.means.fleet.sessions()
+        return [each for each in sessions if each.backend == self.order.target and self._was_brought(each)]
+
+    def _was_brought(self, info: SessionInfo) -> bool:
+        """Whether a session is on the target because of this migration: moved, or placed there since it began."""
+        if info.id in self.there.ledger.moved:
+            return True
+        in_scope = info.home == self.order.source and diversion_of(self.order, ALL).takes(
+            info.id, info.tenant
+        )
+        return in_scope and (self.began is None or info.since >= self.began)
+
+    async def _switch_over(self) -> None:
+        """One switch for all (rule 23)."""
+        assert self.means.switchover is not None, "admitted only where there is one"
+        order = SwitchoverOrder(target=self.order.target, reason=self.order.reason)
+        report = await self.means.switchover.run(order)
+        self.there.ledger.note_switchover(report.moved, report.lost, report.write_pause)
+        done = report.outcome is SwitchoverOutcome.COMPLETED
+        self.turn(Turn.FINISH if done else Turn.UNDO, reason=report.failure)
+
+    def divert(self, diversion: Diversion | None) -> None:
+        """From now on new sessions of the source go to the target by this rule, and no longer by an earlier one."""
+        placement, self.to_restore = self.means.placement, None
+        if diversion is None:
+            placement.end(self.diversion)
+        else:
+            placement.divert(diversion, instead_of=self.diversion)
+        self.diversion = diversion
+
+    def give_up_diversion(self, reason: str) -> None:
+        """It cannot be restored after a restart."""
+        self.divert(None)
+        self._tell("diversion ended", reason=reason)
+        self.on_change(self)
+
+
+_STEPS: Final[dict[State, Callable[[Migration], Awaitable[None]]]] = {
+    State.SCHEDULED: Migration._wait_for_start,
+    State.RUNNING: Migration._work,
+    State.PAUSED: Migration._wait_for_turn,
+    State.COMPLETING: Migration._complete,
+    State.ROLLING_BACK: Migration._roll_back,
+}
