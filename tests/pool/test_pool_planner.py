@@ -76,6 +76,8 @@ class PoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 1000.0
         self.active: list[FakeSlot] = []
+        #: in the order in which they were opened: drawing from a set is not repeatable
+        self.made: list[FakeSlot] = []
         self.opening: list[Mapping[str, str]] = []
         self.tickets: list[Ticket[FakeSlot]] = []
 
@@ -113,7 +115,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def take_again(self, data: st.DataObject) -> None:
         """A session wants the very connection it had before: only an idle one, and not before those who wait."""
-        slot = data.draw(st.sampled_from(sorted(self.planner.slots, key=id)))
+        slot = data.draw(st.sampled_from([slot for slot in self.made if slot in self.planner.slots]))
         free = slot.status is SlotStatus.IDLE and not self.tickets
         assert self.planner.take_again_nowait(slot) is free
         if free:
@@ -148,6 +150,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.opening.remove(variant)
         if succeeds:
             slot = FakeSlot(variant, opened_at=self.now)
+            self.made.append(slot)
             self.settle(slot, self.planner.opened(slot, variant, self.now))
         else:
             self.planner.open_failed(variant)

@@ -14,13 +14,14 @@ from typing import Final
 import structlog
 import trio
 
-from helios_trio.errors import BackendUnavailable, HeliosError, ServerRefused
+from helios_trio.errors import HeliosError
 from helios_trio.net.readiness import Readiness
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pool.connect import ServerGreeting
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.counters import PoolCounters
 from helios_trio.pool.planner import Claim, Planner, PoolLimits, SlotStatus, Ticket, Variant
+from helios_trio.pool.refusals import is_final, overdue
 from helios_trio.pool.reset import ResetHolder
 from helios_trio.session.settings import Label
 
@@ -39,8 +40,6 @@ RESET_TIME_LIMIT: Final = 10.0
 _RETRY_FIRST, _RETRY_MOST = 0.05, 2.0
 #: Seconds to tell a server to stop before its connection is closed all the same.
 _STOP_TIME_LIMIT: Final = 5.0
-#: A server that says one of these may think otherwise soon: starting up, shutting down, no slot or resource free.
-_PASSING: Final = ("57P01", "57P02", "57P03", "53", "58", "XX", "08")
 
 
 class Pool:
@@ -324,7 +323,7 @@ class Pool:
         self.planner.open_failed(variant)
         self.counters.connect_failures += 1
         self.last_error = str(error)
-        if isinstance(error, ServerRefused) and not error.sqlstate.startswith(_PASSING):
+        if is_final(error):
             for ticket in list(self.planner.waiting):
                 if ticket.claim.variant == variant or (self.planner.shared and not variant):
                     self.planner.withdraw(ticket)
@@ -377,24 +376,12 @@ class Pool:
     def _look_around(self, now: float) -> None:
         for ticket in self.planner.overdue(now):
             self.counters.timeouts += 1
-            ticket.refused(self._overdue_error())
+            ticket.refused(overdue(self.name, self.planner, self.last_error))
         for connection in self.planner.expired(now):
             self.discard(connection, "idle or old")
         for connection in [slot for slot in self.planner.slots if isinstance(slot.holder, ResetHolder)]:
             if isinstance(connection.holder, ResetHolder) and connection.holder.deadline <= now:
                 self.discard(connection, "reset took too long")
-
-    def _overdue_error(self) -> BackendUnavailable:
-        if self.last_error and self.planner.total == 0:
-            return BackendUnavailable(f"no server connection could be had: {self.last_error}")
-        planner = self.planner
-        return BackendUnavailable(
-            "no server connection became free in time",
-            detail=f"{planner.total - planner.idle} of at most {planner.limits.max_connections} connections of user "
-            f'"{self.name[2]}" to database "{self.name[1]}" on {self.name[0]} are in use, '
-            f"and {len(planner.waiting)} more clients wait.",
-            hint="Retry later, or raise pool.max_connections or pool.queue_timeout.",
-        )
 
 
 _TERMINATE: Final = b"X\0\0\0\4"
