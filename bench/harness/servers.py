@@ -26,7 +26,7 @@ from attrs import frozen
 
 from helios_trio.embedded import BlockingCluster, start_blocking
 from helios_trio.embedded.account import Account, choose_account, give
-from helios_trio.testing.running import running_proxy
+from helios_trio.testing.running import ProxyProcess, running_proxy
 
 DATABASE: Final = "bench"
 SESSION_DATABASE: Final = "bench_session"
@@ -72,6 +72,36 @@ max_connections = {pool_size}
 database = "{session_database}"
 mode = "session"
 """
+
+_TWINS: Final = """
+[proxy]
+log_level = "warning"
+[auth]
+method = "trust"
+[control]
+user = "{user}"
+[[backends.pools]]
+name = "blue"
+host = "{host}"
+port = {port}
+[[backends.pools]]
+name = "green"
+host = "{host}"
+port = {port}
+[[databases]]
+name = "{database}"
+[[databases]]
+name = "{session_database}"
+database = "{database}"
+[pool]
+mode = "transaction"
+max_connections = {pool_size}
+[[pool.rules]]
+database = "{session_database}"
+mode = "session"
+"""
+TWINS: Final = "blue", "green"
+TWIN_POOL_SIZE: Final = 120  # for each of the two names; CONNECTIONS is for both, and for the proxy's own
 
 _PGBOUNCER: Final = """
 [databases]
@@ -141,6 +171,25 @@ def running_helios(direct: Target, clients: int = 1000) -> Iterator[Target]:
     )
     with running_proxy(config) as proxy:
         yield Target("helios", proxy.host, proxy.port, proxy.pid)
+
+
+def twins_config(direct: Target) -> str:
+    """The configuration of a proxy that knows `direct` under two names, `TWINS`."""
+    return _TWINS.format(
+        user=USER,
+        host=direct.host,
+        port=direct.port,
+        database=DATABASE,
+        session_database=SESSION_DATABASE,
+        pool_size=TWIN_POOL_SIZE,
+    )
+
+
+@contextmanager
+def running_twins(direct: Target) -> Iterator[tuple[Target, ProxyProcess]]:
+    """This project's proxy between two names of `direct`, with its admin listener."""
+    with running_proxy(twins_config(direct)) as proxy:
+        yield Target("helios", proxy.host, proxy.port, proxy.pid), proxy
 
 
 @contextmanager

@@ -125,5 +125,5 @@ def state_folder(config: Config, environment: Mapping[str, str]) -> Path | None:
     first = config.proxy.listen_address[0]
     if isinstance(first, TcpAddress) and first.port == 0:
         return None
-    base = environment.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    base = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(base) / "helios_trio" / str(first).replace("/", "_").replace(":", "_")

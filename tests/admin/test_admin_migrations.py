@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,6 +201,16 @@ async def test_a_server_that_cannot_be_asked_is_a_conflict(rig: Rig, api: Api) -
     """Nothing is assumed about its data."""
     del rig.identities["green"]
     assert (await api.post("/api/v1/migration/start", START))[0] == 409
+
+
+async def test_what_cannot_be_recorded_is_not_begun(tmp_path: Path) -> None:
+    """503, with what to do about it."""
+    (tmp_path / "file").write_text("")
+    async with running(make_rig(tmp_path / "file", sessions=1)) as rig:
+        status, problem = await Api.of(make_parts(rig)).post("/api/v1/migration/start", START)
+    assert status == 503
+    assert "cannot be recorded" in problem["detail"]
+    assert "proxy.state_dir" in problem["hint"]
 
 
 async def test_turns_that_lead_nowhere_are_conflicts(rig: Rig, api: Api) -> None:

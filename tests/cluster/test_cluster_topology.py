@@ -227,3 +227,30 @@ def test_writer_is_never_a_standby_nor_of_an_older_timeline(
         and (node.timeline or 0) > (writer.timeline or 0)
     ]
     assert newer == []
+
+
+def test_overtaken_answers_are_ignored() -> None:
+    """A probe under way while its server is promoted would say that it is a standby."""
+    topology = Topology.of([backend("a"), backend("b")])
+    topology.note_answer("b", standby(), 1.0, asked_at=1.0)
+    assert topology.note_answer("b", primary(timeline=2), 5.0, asked_at=4.0)
+    assert not topology.note_answer("b", standby(), 6.0, asked_at=3.0)
+    assert topology.writer is topology.nodes["b"]
+    assert topology.nodes["b"].checked_at == 5.0
+    topology.note_answer("b", standby(), 7.0)
+    assert topology.nodes["b"].role is NodeRole.STANDBY
+
+
+def test_a_deposed_server_gets_no_write() -> None:
+    """Not even when its timeline is the newest, or when nobody else is there."""
+    topology = Topology.of([backend("a"), backend("b")])
+    topology.note_answer("a", primary(timeline=1), 1.0)
+    topology.note_answer("b", primary(timeline=2), 1.0)
+    assert topology.writer is topology.nodes["b"]
+    topology.depose("b", "it is broken")
+    assert topology.writer is topology.nodes["a"]
+    topology.depose("a", "so is this")
+    assert topology.writer is None
+    assert not topology.ready
+    topology.reinstate("b")
+    assert topology.writer is topology.nodes["b"]

@@ -97,6 +97,8 @@ class World:
     promoted: bool = False
     rejoins: bool = True
     fences: bool = False
+    #: sessions were let go on a server that lives, and that they cannot write to
+    let_down: bool = False
     dead: set[str] = field(factory=set)
     open: list[OpenTransaction] = field(factory=list)
     xid: int = 700
@@ -286,6 +288,8 @@ class FakeFleet:
 
     async def release(self, backend: str, *, concurrency: int) -> None:
         assert backend == SOURCE
+        where = {at for at in self.world.sessions.values() if at not in self.world.dead}
+        self.world.let_down = not all(self.world.usable(at) for at in where)
         try:
             await self.world.call("release")
         finally:

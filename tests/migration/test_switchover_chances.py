@@ -65,6 +65,7 @@ def test_all_old_or_all_new(
     assert report is not None
     assert not world.held
     assert not world.moving
+    assert not world.let_down or report.errors
     sides = set(world.sessions.values())
     if report.outcome is SwitchoverOutcome.COMPLETED:
         assert world.promoted

@@ -40,6 +40,7 @@ _PROBLEM: Final = {
         "detail": {"type": "string"},
         "instance": {"type": "string"},
         "code": {"type": "string"},
+        "hint": {"type": "string"},
         "errors": {
             "type": "array",
             "items": {

@@ -46,10 +46,12 @@ class Refused(Exception):
         self.headers = dict(headers or {})
 
 
-def problem(status: int, detail: str, *, code: str = "", faults: Iterable[Fault] = ()) -> Response:
+def problem(
+    status: int, detail: str, *, code: str = "", hint: str | None = None, faults: Iterable[Fault] = ()
+) -> Response:
     """An answer that says what is wrong with a request, or that we are.
 
-    `code` and `errors` (one for each fault) are members of our own, as the RFC allows.
+    `code`, `hint` and `errors` (one for each fault) are members of our own, as the RFC allows.
     """
     body: dict[str, Any] = {
         "type": "about:blank",
@@ -60,6 +62,8 @@ def problem(status: int, detail: str, *, code: str = "", faults: Iterable[Fault]
     }
     if code:
         body["code"] = code
+    if hint:
+        body["hint"] = hint
     if errors := [{"path": each.path, "message": each.message} for each in faults]:
         body["errors"] = errors
     return Response(json.dumps(body), status, content_type=MEDIA_TYPE)
@@ -76,7 +80,8 @@ async def on_helios_error(error: HeliosError) -> Response:
     """What the rooms below say to an order. Those that are nobody's fault but ours have been logged by them."""
     faults = error.faults if isinstance(error, OrderRefused) else ()
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
-    return problem(status or HTTPStatus.SERVICE_UNAVAILABLE, error.message, code=error.code, faults=faults)
+    status = status or HTTPStatus.SERVICE_UNAVAILABLE
+    return problem(status, error.message, code=error.code, hint=error.hint, faults=faults)
 
 
 async def on_http_error(error: HTTPException) -> Response:

@@ -87,7 +87,7 @@ def _refusal(answer: httpx.Response) -> HeliosError:
         message = "\n".join(lines) or str(problem["detail"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return HeliosError(f"{answer.request.url} answered {answer.status_code}; is it an admin listener?")
-    hint = None
+    hint = problem.get("hint")
     if answer.status_code == 401:
         hint = "Give a key with --key or HELIOS_ADMIN_KEY; `helios serve` prints one where no file has any."
     return HeliosError(message, hint=hint)

@@ -168,10 +168,20 @@ def switchover_line(status: Any) -> str:
 def session_table(sessions: list[Any]) -> Table:
     """Sessions, a line each."""
     table = Table(box=None, pad_edge=False)
-    for name in ("id", "user", "database", "tenant", "backend", "state", "idle", "stays because of"):
+    names = (
+        "id",
+        "user",
+        "database",
+        "tenant",
+        "backend",
+        "state",
+        "idle",
+        "pins",
+        "cannot be moved because",
+    )
+    for name in names:
         table.add_column(name, justify="right" if name in ("id", "idle") else "left", overflow="fold")
     for each in sessions:
-        keeps = [f"{name} ({count})" for name, count in each["pins"].items()] + each["immovable"]
         table.add_row(
             str(each["id"]),
             each["user"],
@@ -180,6 +190,7 @@ def session_table(sessions: list[Any]) -> Table:
             each["backend"],
             each["state"],
             f"{each['idle_seconds']:.0f} s",
-            ", ".join(keeps),
+            ", ".join(f"{name} ({count})" for name, count in each["pins"].items()),
+            "; ".join(each["immovable"]),
         )
     return table

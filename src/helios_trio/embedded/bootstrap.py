@@ -95,6 +95,7 @@ async def initialise(
         installation.server("initdb"),
         *("-D", folder.seen(partial), "-U", state.superuser, "--pwfile", folder.seen(secret)),
         *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--data-checksums", "--no-sync"),
+        "--wal-segsize=4",  # MB: a promotion writes a whole segment before the first client can
     ]
     if installation.major >= 17:
         argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]

@@ -22,6 +22,8 @@ BASE = {
     "max_prepared_transactions": "50",
     "max_wal_senders": "20",
     "max_replication_slots": "20",
+    "max_wal_size": "1GB",  # initdb scales these two with the size of a segment
+    "min_wal_size": "80MB",
     "hot_standby": "on",
     "wal_retrieve_retry_interval": "100ms",  # how long a standby waits before it reconnects; default 5 s
     "password_encryption": "scram-sha-256",

@@ -83,7 +83,6 @@ class Migration:
         self._left_of_phase = self.phases[self.phase].duration
         if not self.changes:
             self._note_change(order.who, order.reason)
-            self._tell("migration ordered", who=order.who, reason=order.reason)
 
     def _note_change(self, who: str, reason: str) -> None:
         self.changes.append(Change(at=self.means.now, state=self.state, who=who, reason=reason))
@@ -199,6 +198,7 @@ class Migration:
 
     def begin(self) -> None:
         """It has been recorded, so that it may begin, or wait for its time."""
+        self._tell("migration ordered", who=self.order.who, reason=self.order.reason)
         self.turn(Turn.SCHEDULE if self.order.start_at is not None else Turn.BEGIN)
 
     async def _wait_for_start(self) -> None:

@@ -165,7 +165,8 @@ class Migrations:
         except OSError as error:
             del self._migrations[migration.id]
             raise HeliosError(
-                f"the migration cannot be recorded, so it is not begun: {error.strerror}"
+                f"the migration cannot be recorded, so it is not begun: {error}",
+                hint="proxy.state_dir must be a folder that the proxy can write to.",
             ) from error
 
     async def _admit(self, order: MigrationOrder) -> MigrationOrder:

@@ -194,11 +194,13 @@ class Roles:
         course = self.course
         note = f"{node} could not be demoted in time"
         try:
-            with trio.move_on_after(self.settings.demotion_time_limit):
+            with trio.fail_after(self.settings.demotion_time_limit):
                 course.demotion = await self.steward.demote(node, primary)
                 note = course.demotion.note
         except HeliosError as error:
             note = error.message
+        except trio.TooSlowError:
+            _log.warning("demotion given up", node=node, seconds=self.settings.demotion_time_limit)
         if course.demotion is not None and course.demotion.rejoined:
             self.topology.reinstate(node)
             return

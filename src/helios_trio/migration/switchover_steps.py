@@ -130,6 +130,8 @@ class SwitchoverStatus:
     outcome: SwitchoverOutcome | None
     #: why it was not completed
     failure: str
+    #: connections that were opened on the target beforehand
+    warmed: int
     held: int
     moved: int
     lost: int
@@ -315,6 +317,7 @@ class Course:
             "step_elapsed": now - self.step_began,
             "outcome": self.outcome,
             "failure": self.failure,
+            "warmed": self.warmed,
             "held": self.held,
             "moved": self.moved,
             "lost": self.lost,

@@ -59,50 +59,54 @@ class Explanation:
 
 def explain(session: VirtualSession) -> Explanation:
     """See `VirtualSession.explain`."""
-    found = {kind: amount for kind, amount in _amounts(session) if amount.count}
+    found = {kind: Amount(count, size) for kind, count, size in _amounts(session) if count}
     return Explanation(found, tuple(_reasons(session)))
 
 
-def _amounts(session: VirtualSession) -> Iterator[tuple[str, Amount]]:
+def _amounts(session: VirtualSession) -> Iterator[tuple[str, int, int]]:
+    """Kind, how many, bytes; most sessions have nothing of most kinds."""
     state, pins = session.state, session.pins
-    objects = state.now.objects
-    label = {name: value for name, value in state.now.wanted.items() if state.startup.get(name) != value}
-    isolation = {name: label.pop(name) for name in ISOLATION_SETTINGS & label.keys()}
-    yield StateKind.SESSION_VARIABLES, _of_settings(label)
-    yield StateKind.TRANSACTION_ISOLATION, _of_settings(isolation)
-    yield StateKind.PREPARED_STATEMENTS, _of_statements(session)
-    yield (
-        StateKind.TEMPORARY_TABLES,
-        Amount(max(len(objects.temporary), pins.get("temporary objects", 0))),
-    )
-    yield StateKind.CURSORS, Amount(max(len(objects.cursors), pins.get("held cursors", 0)))
-    yield (
-        StateKind.ADVISORY_LOCKS,
-        Amount(max(int(session.may_hold_locks), pins.get("advisory locks", 0))),
-    )
-    yield StateKind.CHANNELS, Amount(len(state.listening), sum(map(len, state.listening)))
-    yield SEQUENCE_VALUES, Amount(int(Bond.SEQUENCES in session.bound))
+    now, objects = state.now, state.now.objects
+    if now.wanted is not state.startup:
+        yield from _of_settings(now.wanted, state.startup)
+    if session.statements or session.sql_prepared:
+        yield _of_statements(session)
+    yield StateKind.TEMPORARY_TABLES, max(len(objects.temporary), pins.get("temporary objects", 0)), 0
+    yield StateKind.CURSORS, max(len(objects.cursors), pins.get("held cursors", 0)), 0
+    yield StateKind.ADVISORY_LOCKS, max(int(session.may_hold_locks), pins.get("advisory locks", 0)), 0
+    if listening := state.listening:
+        yield StateKind.CHANNELS, len(listening), sum(map(len, listening))
+    yield SEQUENCE_VALUES, int(Bond.SEQUENCES in session.bound), 0
 
 
-def _of_settings(label: Label) -> Amount:
-    return Amount(len(label), sum(len(name) + len(value) for name, value in label.items()))
+def _of_settings(label: Label, startup: Label) -> Iterator[tuple[str, int, int]]:
+    count = size = special = special_size = 0
+    for name, value in label.items():
+        if startup.get(name) == value:
+            continue
+        if name in ISOLATION_SETTINGS:
+            special, special_size = special + 1, special_size + len(name) + len(value)
+        else:
+            count, size = count + 1, size + len(name) + len(value)
+    yield StateKind.SESSION_VARIABLES, count, size
+    yield StateKind.TRANSACTION_ISOLATION, special, special_size
 
 
-def _of_statements(session: VirtualSession) -> Amount:
+def _of_statements(session: VirtualSession) -> tuple[str, int, int]:
     """The unnamed statement is none that a client means to keep."""
     protocol, sql = session.statements, session.sql_prepared
     size = sum(len(each.text) + len(name) for name, each in protocol.items() if name)
     size += sum(len(each.text or "") + len(name) for name, each in sql.items())
-    return Amount(len(protocol) - (b"" in protocol) + len(sql), size)
+    return StateKind.PREPARED_STATEMENTS, len(protocol) - (b"" in protocol) + len(sql), size
 
 
 def _reasons(session: VirtualSession) -> Iterator[str]:
-    if is_walsender(session.startup):
+    if "replication" in session.startup and is_walsender(session.startup):
         yield "it is a replication connection"
     for bond in session.bound:
         if bond in REASONS:
             yield REASONS[bond]
-    for name in sorted(session.two_phase):
+    for name in sorted(session.two_phase) if session.two_phase else ():
         yield f'transaction "{name}" is prepared and neither committed nor rolled back'
     if session.overfull:
         yield "it has made more temporary objects, cursors or prepared statements than are followed"

@@ -8,6 +8,7 @@ Used by: session.requests.
 
 from __future__ import annotations
 
+from enum import Enum
 from hashlib import blake2b
 
 from attrs import define, field
@@ -26,6 +27,15 @@ def server_name(text: bytes, types: bytes) -> bytes:
     digest.update(b"\0")
     digest.update(types)
     return PREFIX + digest.hexdigest().encode()
+
+
+class Absence(Enum):
+    """Why a named statement is not on a connection to which its session was moved."""
+
+    #: the server would not parse it: its client gets that error when it uses the statement (rule 9)
+    UNPARSED = "unparsed"
+    #: it would give other columns than before
+    CHANGED = "changed"
 
 
 @define(eq=False)

@@ -14,10 +14,11 @@ from itertools import islice
 from struct import pack
 from typing import Final
 
-from helios_trio.session.prepared import NEVER_PREPARED, PreparedStatement
+from helios_trio.session.prepared import NEVER_PREPARED, Absence, PreparedStatement
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.statement_watchers import (
     DescribeWatcher,
+    LateParseWatcher,
     ParseWatcher,
     RefusalWatcher,
     ServerCloseWatcher,
@@ -196,6 +197,18 @@ def refuse_changed(server: ServerSide) -> bytes:
     }
     server.replies.watch(replies.BIND | replies.SWALLOW, RefusalWatcher(error_response(fields)))
     return _FAILING_BIND
+
+
+def fetch_left_behind(name: bytes, session: VirtualSession, server: ServerSide, request: bytes) -> bytes:
+    """A Bind or Describe of a statement that a move has left behind: what is sent instead.
+
+    PostgreSQL itself says what is wrong with a text that it did not parse, or parses it by now.
+    """
+    if session.left_behind[name] is Absence.CHANGED:
+        return refuse_changed(server)
+    statement = session.statements[name]
+    server.replies.watch(replies.PARSE | replies.SWALLOW, LateParseWatcher(name, session))
+    return frame(Frontend.PARSE, name + b"\0" + statement.text + b"\0" + statement.types) + request
 
 
 def _make_room(server: ServerSide, limit: int) -> bytes:

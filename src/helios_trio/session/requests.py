@@ -535,6 +535,8 @@ class RequestStream:
                 frame = self._bind_elsewhere(data, at, following, names, statement)
                 if self.need is not _NOTHING:
                     return (lead or b"") + (frame or b"")
+        elif session.left_behind and name in session.left_behind:
+            frame = preparing.fetch_left_behind(name, session, server, data[at:following])
         server.replies.push(replies.BIND)
         if lead is None:
             return frame
@@ -591,9 +593,12 @@ class RequestStream:
                 session.portals.pop(name, None)
         elif kind == replies.CLOSE:
             closed = session.statements.pop(name, None)
+            session.left_behind.pop(name, None)
             frame = self._close_statement(name, closed)
         elif self.shared:
             frame = self._describe_statement(name, data[at:following])
+        elif name in session.left_behind:
+            frame = preparing.fetch_left_behind(name, session, server, data[at:following])
         if closed is not None:
             server.replies.watch(kind, CloseWatcher(closed, session))
         elif kind == replies.DESCRIBE and self.shared and name and data[at + 5] == preparing.STATEMENT:

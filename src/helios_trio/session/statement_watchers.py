@@ -52,6 +52,25 @@ class ParseWatcher:
 
 
 @define(eq=False)
+class LateParseWatcher:
+    """Reads the answer to a Parse, ahead of a client's request, of a statement that a move has left behind."""
+
+    name: bytes
+    session: VirtualSession
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.ERROR_RESPONSE:
+            return frame(code, body)
+        if code == Backend.PARSE_COMPLETE:
+            self.session.left_behind.pop(self.name, None)
+        return None
+
+    def on_skipped(self) -> None:
+        """An earlier message of the batch failed: it is still left behind."""
+
+
+@define(eq=False)
 class ServerCloseWatcher:
     """A Close that the server discarded leaves its statement there."""
 

@@ -16,7 +16,7 @@ from attrs import define, field
 from helios_trio.session.explaining import Explanation, explain
 from helios_trio.session.objects import Objects
 from helios_trio.session.pins import BEYOND_DISCARD, Bond
-from helios_trio.session.prepared import PreparedStatement
+from helios_trio.session.prepared import Absence, PreparedStatement
 from helios_trio.session.settings import Label, TransactionalState
 from helios_trio.sql.facts import Facts
 from helios_trio.sql.parse import parse
@@ -50,6 +50,8 @@ class VirtualSession:
     state: TransactionalState
     #: protocol-level prepared statements by the client's name; b"" is the unnamed one
     statements: dict[bytes, PreparedStatement] = field(factory=dict)
+    #: those of them that a move has left behind; session mode only
+    left_behind: dict[bytes, Absence] = field(factory=dict)
     #: statements prepared by SQL, by name: one namespace with the protocol's (rule 9)
     sql_prepared: dict[bytes, SqlStatement] = field(factory=dict)
     #: portals bound to statements that have effects on the session
@@ -141,6 +143,7 @@ class VirtualSession:
     def forget_statements(self) -> None:
         """DEALLOCATE ALL or DISCARD ALL."""
         self.statements.clear()
+        self.left_behind.clear()
         self.sql_prepared.clear()
         self.portals.clear()
 

@@ -15,7 +15,7 @@ from helios_trio.session.carrying.errors import CannotCarry
 from helios_trio.session.carrying.sequences import NO_SEQUENCES, Sequences, capture_sequences
 from helios_trio.session.carrying.state import IDENTITY, Prepared, PreparedBySql, SessionState, parse_tail
 from helios_trio.session.carrying.steps import Answer, Plan, Query, Side, ask
-from helios_trio.session.carrying.survey import PreparedThere, Survey, read_survey, survey_query
+from helios_trio.session.carrying.survey import LIMITS, PreparedThere, Survey, read_survey, survey_query
 from helios_trio.session.carrying.tracked import NAME_BYTES, Tracked
 from helios_trio.session.pins import Bond
 from helios_trio.session.prepared import PREFIX
@@ -55,6 +55,7 @@ def state_of(tracked: Tracked, survey: Survey, sequences: Sequences) -> SessionS
     theirs = [each for each in survey.prepared.values() if is_the_clients(each, tracked)]
     return SessionState(
         settings=settings,
+        limits=survey.limits,
         emptied=sorted(
             name for name, value in survey.placeholders.items() if value == "" and name not in settings
         ),
@@ -87,9 +88,13 @@ def settle_doubts(tracked: Tracked) -> Plan[None]:
 
 
 def _settings(tracked: Tracked, survey: Survey) -> dict[str, str]:
-    """Shared: the label, and what function bodies have set besides."""
-    found = dict(tracked.session.label) if tracked.shared else {}
-    found |= {name: survey.settings[name] for name in survey.listed if not (tracked.shared and name in found)}
+    """Shared: the client's own, as tracked, and what function bodies have set besides."""
+    found = {}
+    if tracked.shared:
+        found = {name: value for name, value in tracked.settings.items() if name not in LIMITS}
+        found |= {name: survey.settings[name] for name in survey.listed - tracked.session.label.keys()}
+    else:
+        found = {name: survey.settings[name] for name in survey.listed}
     found |= {name: value for name, value in survey.placeholders.items() if value}
     if survey.session_user != survey.login:
         found["session_authorization"] = survey.session_user
@@ -144,7 +149,7 @@ def missed(tracked: Tracked, survey: Survey, settings: dict[str, str]) -> dict[s
     objects, known = session.state.now.objects, _known_names(tracked)
     pinned = session.pins
     found = {
-        StateKind.SESSION_VARIABLES: len((settings.keys() ^ tracked.settings.keys()) - set(IDENTITY)),
+        StateKind.SESSION_VARIABLES: len((settings.keys() ^ tracked.settings.keys()) - {*IDENTITY, *LIMITS}),
         StateKind.PREPARED_STATEMENTS: len(
             {name for name, each in survey.prepared.items() if is_the_clients(each, tracked)} - known
         ),

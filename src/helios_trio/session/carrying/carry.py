@@ -17,30 +17,40 @@ from typing import Protocol
 from attrs import field, frozen
 
 from helios_trio.session.carrying.capture import capture, settle_doubts, survey_for
-from helios_trio.session.carrying.channels import divide
+from helios_trio.session.carrying.channels import divide, listen_requests
 from helios_trio.session.carrying.cursors import make_cursor, read_cursors
 from helios_trio.session.carrying.errors import CannotCarry, CarryFailed
 from helios_trio.session.carrying.locks import Pids, hand_over_locks, take_locks
 from helios_trio.session.carrying.restore import (
+    blank_requests,
     forget_statements,
     last_requests,
     left_out,
-    make_blank,
+    limit_requests,
+    open_new,
+    refuse_failed,
     restore_names,
     restore_settings,
+    set_limits,
     setting_requests,
     statement_requests,
     unnamed_request,
 )
 from helios_trio.session.carrying.sequences import restore_sequences
 from helios_trio.session.carrying.state import SessionState
-from helios_trio.session.carrying.steps import Plan, Query, Request, Side, ask, ask_both
+from helios_trio.session.carrying.steps import Plan, Query, Side, ask, ask_both
 from helios_trio.session.carrying.survey import read_survey
-from helios_trio.session.carrying.temporary import capture_temporary, restore_temporary
+from helios_trio.session.carrying.temporary import (
+    capture_temporary,
+    digest_temporary,
+    restore_temporary,
+    temporary_differences,
+)
 from helios_trio.session.carrying.tracked import Tracked
 from helios_trio.session.carrying.undo import Undo
 from helios_trio.session.carrying.verify import NotVerified, differences, other_columns
 from helios_trio.session.explaining import SEQUENCE_VALUES
+from helios_trio.session.prepared import Absence
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.quote import set_statement
 from helios_trio.wire.layout import to_text
@@ -139,17 +149,21 @@ def _carry(tracked: Tracked, order: CarryOrder, undo: Undo) -> Plan[Carried]:
 
 def _begin_with_old(tracked: Tracked, undo: Undo) -> Plan[None]:
     """From here on UTF-8 is spoken; and simple queries destroy the unnamed statement."""
-    undo.add(lambda: _ask_old(unnamed_request(tracked)))
+    undo.add(lambda: _prepare_unnamed(tracked))
     if tracked.encoding != "UTF8":
-        undo.add(lambda: _ask_old([Query(set_statement("client_encoding", tracked.encoding))]))
+        undo.add(lambda: _speak_as_before(tracked))
         yield from ask(Side.OLD, Query("SET client_encoding = 'UTF8'"))
 
 
-def _ask_old(requests: list[Request]) -> Plan[None]:
-    """Raises CarryFailed."""
-    for answer in (yield from ask(Side.OLD, *requests)):
-        if answer.error is not None:
-            raise CarryFailed("giving back what it had", answer.error)
+def _prepare_unnamed(tracked: Tracked) -> Plan[None]:
+    """One that does not parse any more is an error for its client either way (rule 9)."""
+    yield from ask(Side.OLD, *unnamed_request(tracked))
+
+
+def _speak_as_before(tracked: Tracked) -> Plan[None]:
+    (answer,) = yield from ask(Side.OLD, Query(set_statement("client_encoding", tracked.encoding)))
+    if answer.error is not None:
+        raise CarryFailed("giving back its client_encoding", answer.error)
 
 
 # -- asking the old server first -----------------------------------------------------------------------------------
@@ -159,12 +173,13 @@ def _carry_asked(tracked: Tracked, order: CarryOrder, undo: Undo) -> Plan[Carrie
     """Kind after kind; what the old side must give up comes last."""
     state = yield from capture(tracked)
     refuse(what_stands_against(state, order))
-    yield from make_blank(tracked)
+    yield from open_new(tracked)
     temporary = yield from _carry_temporary(state, tracked, order)
     yield from restore_settings(state, tracked)
     without = yield from restore_names(state)
     yield from restore_sequences(state)
     cursors = yield from _carry_cursors(state, undo, order.max_state_size - state.size - temporary)
+    yield from set_limits(state)
     pids = yield from _verify(state, tracked, without)
     if state.channels and order.same_data:
         yield from divide(tracked.division, undo)
@@ -185,6 +200,9 @@ def _carry_temporary(state: SessionState, tracked: Tracked, order: CarryOrder) -
     if state.size + found.size > order.max_state_size:
         refuse((_too_large(state.size + found.size),))
     yield from restore_temporary(found)
+    digest = digest_temporary(found)
+    answers = yield from ask_both(digest, digest)
+    _refuse_differences(temporary_differences(answers.old, answers.new))
     return found.size
 
 
@@ -203,10 +221,15 @@ def _verify(state: SessionState, tracked: Tracked, without: frozenset[str]) -> P
     seen = read_survey(answer)
     changed = other_columns(tracked, state.seen, seen)
     yield from forget_statements(changed)
-    found = differences(tracked, state.seen, seen, without | set(changed))
-    if found:
-        raise NotVerified(f"the new connection differs in {', '.join(found)}")
+    tracked.leave_behind(without, Absence.UNPARSED)
+    tracked.leave_behind(changed, Absence.CHANGED)
+    _refuse_differences(differences(tracked, state.seen, seen, without | set(changed)))
     return Pids(state.seen.pid, seen.pid)
+
+
+def _refuse_differences(found: Sequence[str]) -> None:
+    if found:
+        raise NotVerified(f"the new connection differs: {'; '.join(found)}")
 
 
 # -- may it be carried? --------------------------------------------------------------------------------------------
@@ -245,7 +268,8 @@ def _carry_at_once(tracked: Tracked, order: CarryOrder) -> Plan[Carried | None]:
     """Settings and prepared statements in one exchange; None when the old server had more to say, or other things."""
     state = tracked.state()
     refuse((*tracked.session.explain().reasons, *what_stands_against(state, order)))
-    settings, statements = setting_requests(state, tracked), statement_requests(state)
+    settings = [*setting_requests(state, tracked), *limit_requests(state)]
+    statements = statement_requests(state)
     survey = survey_for(tracked, state.settings)
     answers = yield from ask_both(
         (survey, *unnamed_request(tracked)),
@@ -258,6 +282,7 @@ def _carry_at_once(tracked: Tracked, order: CarryOrder) -> Plan[Carried | None]:
     if failed or more or differences(tracked, old, new, without):
         yield from ask(Side.NEW, Query("DISCARD ALL"))
         return None
+    tracked.leave_behind(without, Absence.UNPARSED)
     return Carried(counts=state.counts, size=state.size)
 
 
@@ -271,8 +296,14 @@ def _carry_tracked(tracked: Tracked, order: CarryOrder) -> Plan[Carried]:
             *what_stands_against(state, order),
         )
     )
-    yield from restore_settings(state, tracked)
-    without = yield from restore_names(state)
+    settings = [*blank_requests(tracked), *setting_requests(state, tracked), *limit_requests(state)]
+    statements, channels = statement_requests(state), listen_requests(state.channels)
+    answers = yield from ask(Side.NEW, *settings, *statements, *channels)
+    of_statements = answers[len(settings) : len(settings) + len(statements)]
+    refuse_failed(
+        [*settings, *channels], [*answers[: len(settings)], *answers[len(settings) + len(statements) :]]
+    )
+    without = left_out(state, of_statements)
     (answer, *_) = yield from ask(
         Side.NEW, survey_for(tracked, state.settings), *last_requests(state, tracked)
     )
@@ -280,6 +311,7 @@ def _carry_tracked(tracked: Tracked, order: CarryOrder) -> Plan[Carried]:
     names = {*(to_text(each.name) for each in state.prepared), *(each.name for each in state.by_sql)}
     if not (names - without <= seen.prepared.keys() and state.channels <= seen.channels):
         raise NotVerified("the new connection lacks prepared statements or channels")
+    tracked.leave_behind(without, Absence.UNPARSED)
     return Carried(counts=state.counts, size=state.size)
 
 
@@ -287,8 +319,9 @@ def _note_new_side(tracked: Tracked) -> None:
     """What the next lease must know of the connection: that it carries this session's state already."""
     session, old, new = tracked.session, tracked.old, tracked.new
     new.last_session = session.id
-    new.placeholders |= tracked.placeholders
+    new.placeholders |= tracked.placeholders & old.placeholders
     new.tainted |= old.tainted
     new.spoilt |= old.spoilt
+    session.left_behind.update(tracked.left_behind)
     if tracked.shared:
         new.label = session.label

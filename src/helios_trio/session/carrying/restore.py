@@ -10,18 +10,23 @@ Used by: session.carrying.carry.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from helios_trio.session.carrying.channels import listen_requests
 from helios_trio.session.carrying.errors import CannotCarry, CarryFailed
 from helios_trio.session.carrying.state import IDENTITY, SessionState
 from helios_trio.session.carrying.steps import Answer, Parse, Plan, Query, Request, Side, ask
+from helios_trio.session.carrying.survey import LIMITS
 from helios_trio.session.carrying.tracked import Tracked
 from helios_trio.session.labels import CLEANSE, as_given, plan
 from helios_trio.sql.quote import quote_identifier, set_statement
 from helios_trio.wire.layout import to_text
 
+#: What is set at another time than the other settings.
+_LATER: Final = (*IDENTITY, *LIMITS, "client_encoding")
+#: transaction_timeout on a server before 17.
+_UNKNOWN_PARAMETER: Final = "42704"
 #: Classes of SQLSTATE that say nothing about a statement: of the connection, resources, operators, the system.
 _NOT_ITS_FAULT: Final = ("08", "40", "53", "54", "55", "57", "58", "XX")
 
@@ -30,24 +35,22 @@ _NOT_ITS_FAULT: Final = ("08", "40", "53", "54", "55", "57", "58", "XX")
 
 
 def setting_requests(state: SessionState, tracked: Tracked) -> list[Query]:
-    """One request for each setting, so that one that fails names itself; the identity comes last."""
+    """One request for each setting but the limits, so that one that fails names itself; the identity comes last."""
     speak = [Query("SET client_encoding = 'UTF8'")] if _has_encoding(state, tracked) else []
     if tracked.shared:
         return speak + _label_requests(state, tracked) + speak
-    settings = [Query(as_given(name, value)) for name, value in _parameters(state)]
+    settings = [Query(as_given(name, value)) for name, value in state.settings.items() if name not in _LATER]
     return speak + settings + _emptied(state) + _identity(state)
+
+
+def limit_requests(state: SessionState) -> list[Query]:
+    """The client's own limits."""
+    return [Query(set_statement(name, value)) for name, value in state.limits.items()]
 
 
 def _has_encoding(state: SessionState, tracked: Tracked) -> bool:
     """Whether the connection may be opened with another client_encoding than plans speak, or than the client wants."""
-    return tracked.encoding != "UTF8" or "client_encoding" in state.settings
-
-
-def _parameters(state: SessionState) -> Iterator[tuple[str, str]]:
-    """client_encoding is given back at the end: until then UTF-8 is spoken."""
-    return (
-        (name, value) for name, value in state.settings.items() if name not in (*IDENTITY, "client_encoding")
-    )
+    return tracked.shared or tracked.encoding != "UTF8" or "client_encoding" in state.settings
 
 
 def _emptied(state: SessionState) -> list[Query]:
@@ -61,28 +64,50 @@ def _identity(state: SessionState) -> list[Query]:
 def _label_requests(state: SessionState, tracked: Tracked) -> list[Query]:
     """Shared: from what the connection was opened with to what the client wants."""
     base = tracked.new.base
-    wanted = {name: value for name, value in state.settings.items() if name != "client_encoding"}
-    steps = plan(base, wanted, base, emptied=state.emptied)
+    label = {**tracked.session.label, **state.settings}
+    wanted = {name: value for name, value in label.items() if name in IDENTITY or name not in _LATER}
+    actual = {name: value for name, value in base.items() if name not in _LATER}
+    steps = plan(actual, wanted, base, emptied=state.emptied)
     return [Query(steps.text)] if steps is not None else []
 
 
-def make_blank(tracked: Tracked) -> Plan[None]:
+def blank_requests(tracked: Tracked) -> list[Query]:
     """Shared: whatever the connection carries, or had left on it by function bodies, is taken away."""
-    if tracked.shared:
-        (answer,) = yield from ask(Side.NEW, Query(";".join(CLEANSE)))
-        if answer.error is not None:
-            raise CarryFailed("cleaning the new connection", answer.error)
+    return [Query(";".join(CLEANSE))] if tracked.shared else []
+
+
+def open_new(tracked: Tracked) -> Plan[None]:
+    """As it was opened, and without limits while it is worked on. Raises CarryFailed."""
+    unlimited = [Query(f"SET {name} = 0") for name in LIMITS]
+    _check("preparing the new connection", (yield from ask(Side.NEW, *blank_requests(tracked), *unlimited)))
+
+
+def set_limits(state: SessionState) -> Plan[None]:
+    """As the client has them. Raises CarryFailed."""
+    _check("setting timeouts", (yield from ask(Side.NEW, *limit_requests(state))))
+
+
+def _check(what: str, answers: Sequence[Answer]) -> None:
+    for answer in answers:
+        if answer.error is not None and answer.error.sqlstate != _UNKNOWN_PARAMETER:
+            raise CarryFailed(what, answer.error)
 
 
 def restore_settings(state: SessionState, tracked: Tracked) -> Plan[None]:
-    """All of them. One that only the taken role may set is set under it. Raises CannotCarry."""
+    """All but the limits. One that only the taken role may set is set under it. Raises CannotCarry."""
     requests = setting_requests(state, tracked)
     answers = yield from ask(Side.NEW, *requests)
     failed = [request for request, answer in zip(requests, answers, strict=True) if answer.error is not None]
-    reasons = []
-    for request, answer in zip(failed, (yield from ask(Side.NEW, *failed)), strict=True):
-        if answer.error is not None:
-            reasons.append(f"{_what(request)}: {answer.error.message}")
+    refuse_failed(failed, (yield from ask(Side.NEW, *failed)))
+
+
+def refuse_failed(requests: Sequence[Query], answers: Sequence[Answer]) -> None:
+    """Raises CannotCarry naming the requests that were answered with an error."""
+    reasons = [
+        f"{_what(request)}: {answer.error.message}"
+        for request, answer in zip(requests, answers, strict=True)
+        if answer.error is not None
+    ]
     if reasons:
         raise CannotCarry(tuple(reasons))
 
@@ -132,9 +157,7 @@ def restore_names(state: SessionState) -> Plan[frozenset[str]]:
     """
     statements, channels = statement_requests(state), listen_requests(state.channels)
     answers = yield from ask(Side.NEW, *statements, *channels)
-    for request, answer in zip(channels, answers[len(statements) :], strict=True):
-        if answer.error is not None:  # 25006 on a standby (rule 13)
-            raise CannotCarry((f"{request.text}: {answer.error.message}",))
+    refuse_failed(channels, answers[len(statements) :])  # LISTEN on a standby: 25006 (rule 13)
     return left_out(state, answers[: len(statements)])
 
 

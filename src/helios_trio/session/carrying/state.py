@@ -64,6 +64,8 @@ class SessionState:
 
     #: parameters to be set, `session_authorization` and `role` among them
     settings: Mapping[str, str] = field(factory=dict)
+    #: timeouts: values of `survey.LIMITS`
+    limits: Mapping[str, str] = field(factory=dict)
     #: parameters with a dot in their names that read '' (rule 7)
     emptied: Sequence[str] = ()
     prepared: Sequence[Prepared] = ()
@@ -97,7 +99,8 @@ class SessionState:
 
     def _counts(self) -> Iterator[tuple[str, int]]:
         isolation = len(ISOLATION_SETTINGS & self.settings.keys())
-        yield StateKind.SESSION_VARIABLES, len(self.settings) - isolation
+        limits = sum(value != "0" for value in self.limits.values())
+        yield StateKind.SESSION_VARIABLES, len(self.settings) - isolation + limits
         yield StateKind.TRANSACTION_ISOLATION, isolation
         yield StateKind.PREPARED_STATEMENTS, len(self.prepared) + len(self.by_sql)
         yield StateKind.TEMPORARY_TABLES, self.temporary

@@ -17,12 +17,25 @@ from helios_trio.session.carrying.errors import CarryFailed
 from helios_trio.session.carrying.steps import Answer, Query, Row
 from helios_trio.sql.quote import quote_literal
 
-#: In front of what may take long: the text is one transaction, and what it sets ends with it. Never in front of the
-#: survey, which would tell it.
-UNHURRIED: Final = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; "
+#: They count from the moment that a statement begins to be parsed, and are no concern of ours: see `UNHURRIED`.
+LIMITS: Final = ("statement_timeout", "lock_timeout", "transaction_timeout")
+#: In front of what may take long: the text is one transaction, and what it sets ends with it. It gives no rows; servers
+#: before 17 have no transaction_timeout.
+UNHURRIED: Final = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;"
+    " SELECT FROM (SELECT CASE WHEN pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL"
+    " THEN pg_catalog.set_config('transaction_timeout', '0', true) END AS v OFFSET 0) AS t WHERE v = '-'; "
+)
+#: Asked before they are switched off.
+_ASK_LIMITS: Final = "; ".join(
+    f"SELECT 'limit', '{name}', pg_catalog.current_setting('{name}', true)" for name in LIMITS
+)
 
 #: Parameters of a transaction count as set by the session for as long as it lives; they are none of its settings.
-_OF_TRANSACTIONS: Final = "'transaction_isolation', 'transaction_read_only', 'transaction_deferrable'"
+_NOT_SETTINGS: Final = ", ".join(
+    f"'{name}'"
+    for name in ("transaction_isolation", "transaction_read_only", "transaction_deferrable", *LIMITS)
+)
 #: `to_jsonb` because a server before 16 has no column result_types.
 _STATEMENTS: Final = (
     "SELECT 'identity', pg_catalog.current_setting('role'), pg_catalog.current_setting('session_authorization'),"
@@ -95,6 +108,8 @@ class Survey:
     settings: dict[str, str]
     #: those that are set for the session
     listed: frozenset[str]
+    #: `LIMITS` that the server has
+    limits: dict[str, str]
     #: parameters with a dot in their names that were asked for; None: never set here
     placeholders: dict[str, str | None]
     role: str
@@ -113,14 +128,14 @@ def survey_query(names: Iterable[str], placeholders: Iterable[str]) -> Query:
     """Asks for everything; `names` are parameters whose values are wanted although they may not be set."""
     settings = (
         "SELECT 'setting', pg_catalog.lower(name), pg_catalog.current_setting(name), source = 'session'"
-        f" FROM pg_catalog.pg_settings WHERE name NOT IN ({_OF_TRANSACTIONS})"
+        f" FROM pg_catalog.pg_settings WHERE name NOT IN ({_NOT_SETTINGS})"
         f" AND (source = 'session' OR pg_catalog.lower(name) = ANY ({_array(names)}))"
     )
     custom = (
         "SELECT 'placeholder', n, pg_catalog.current_setting(n, true)"
         f" FROM pg_catalog.unnest({_array(placeholders)}) AS n"
     )
-    return Query("; ".join((settings, custom, *_STATEMENTS)))
+    return Query(f"{_ASK_LIMITS}; {UNHURRIED}" + "; ".join((settings, custom, *_STATEMENTS)))
 
 
 def _array(names: Iterable[str]) -> str:
@@ -141,6 +156,7 @@ def read_survey(answer: Answer) -> Survey:
     return Survey(
         settings={name: value for name, value, _ in settings},
         listed=frozenset(name for name, _, own in settings if own == "t"),
+        limits={name: value for name, value in _of("limit", answer.rows) if value},
         placeholders={row[1] or "": row[2] for row in answer.rows if row[0] == "placeholder"},
         role=role,
         session_user=session_user,

@@ -6,6 +6,7 @@ Used by: session.carrying (all plans), migration.transfer (makes it).
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import field, frozen
@@ -17,7 +18,9 @@ from helios_trio.session.carrying.state import (
     PreparedBySql,
     SessionState,
 )
+from helios_trio.session.carrying.survey import LIMITS
 from helios_trio.session.pins import Bond
+from helios_trio.session.prepared import Absence
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.kinds import OnCommit
@@ -53,6 +56,8 @@ class Tracked:
     new: ServerSide
     #: connections are shared between sessions: settings follow the label, statements are prepared when needed
     shared: bool
+    #: statements that the new connection has not, and will not have when the move has succeeded
+    left_behind: dict[bytes, Absence] = field(factory=dict, init=False)
     #: decides which side's notifications count; fed by whoever holds the connections
     division: ChannelDivision = field()
 
@@ -76,13 +81,9 @@ class Tracked:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What must be set on the new connection: in shared modes all of the label, as it may have been anybody's."""
-        session = self.session
-        wanted = session.state.now.wanted
-        if self.shared:
-            return dict(wanted)
-        startup = session.state.startup
-        return {name: value for name, value in wanted.items() if startup.get(name) != value}
+        """What the client has set, beyond its start-up parameters."""
+        startup = self.session.state.startup
+        return {name: value for name, value in self.session.label.items() if startup.get(name) != value}
 
     @property
     def placeholders(self) -> set[str]:
@@ -118,17 +119,19 @@ class Tracked:
 
     def state(self) -> SessionState:
         """The state without asking the server: settings, statements, channels."""
-        session = self.session
-        settings = self.settings
-        if self.shared:
-            return SessionState(settings, sorted(session.placeholders - settings.keys()))
+        session, settings = self.session, self.settings
+        limits: dict[str, str] = {name: settings.pop(name) for name in LIMITS if name in settings}
+        if self.shared:  # the new connection may have been opened for anybody
+            limits = {name: session.label[name] for name in LIMITS if name in session.label}
+            return SessionState(settings, limits, sorted(session.placeholders - settings.keys()))
         return SessionState(
             settings=settings,
+            limits=limits,
             emptied=sorted(session.placeholders - settings.keys()),
             prepared=[
                 Prepared(self._bytes(name), self._bytes(each.text), each.types)
                 for name, each in session.statements.items()
-                if name and each.kept
+                if name and each.kept and name not in session.left_behind
             ],
             by_sql=[
                 PreparedBySql(self.text(name), self._prepare(self.text(name), each.text, each.source))
@@ -137,6 +140,14 @@ class Tracked:
             unnamed=self.unnamed,
             channels=session.state.listening,
         )
+
+    def leave_behind(self, names: Iterable[str], why: Absence) -> None:
+        """Statements of the protocol among these names are not on the new connection."""
+        wanted = {to_bytes(name) for name in names}
+        if wanted and not self.shared:
+            self.left_behind.update(
+                (name, why) for name in self.session.statements if self._bytes(name) in wanted
+            )
 
     def _bytes(self, data: bytes) -> bytes:
         """The same in UTF-8, which plans speak."""

@@ -68,9 +68,17 @@ def _items(tracked: Tracked, survey: Survey) -> dict[str, object]:
 
 
 def _settings(tracked: Tracked, survey: Survey) -> Iterator[tuple[str, object]]:
-    """client_encoding is another one while plans speak, and given back at the end."""
-    for name, value in survey.settings.items():
-        if name != "client_encoding":
+    """client_encoding is another one while plans speak, and given back at the end.
+
+    In shared modes the old connection may not have got yet what the client wants.
+    """
+    now = tracked.session.state.now
+    ignored = {
+        name for name in now.wanted.keys() | now.actual.keys() if now.wanted.get(name) != now.actual.get(name)
+    }
+    ignored = {"client_encoding", *(ignored if tracked.shared else ())}
+    for name, value in (*survey.settings.items(), *survey.limits.items()):
+        if name not in ignored:
             yield f"setting {name}", value
     for name, custom in survey.placeholders.items():
         yield f"setting {name}", custom

@@ -147,13 +147,17 @@ class Closure:
     @classmethod
     def of(cls, rows: tuple[Row, ...]) -> Closure:
         """From the rows of `closure_text`."""
-        found = records(Dependency, rows)
+        (surroundings,) = records(Surroundings, rows)
+        return cls.over(surroundings, records(Dependency, rows))
+
+    @classmethod
+    def over(cls, surroundings: Surroundings, dependencies: tuple[Dependency, ...]) -> Closure:
+        """From dependencies; those that make one object a part of another are looked up often."""
         parts: dict[Key, list[Key]] = defaultdict(list)
-        for each in sorted(found, key=lambda each: _PART_OF.find(each.type)):
+        for each in sorted(dependencies, key=lambda each: _PART_OF.find(each.type)):
             if each.type in _PART_OF:
                 parts[each.key].append(each.on)
-        (surroundings,) = records(Surroundings, rows)
-        return cls(surroundings, found, {key: tuple(owners) for key, owners in parts.items()})
+        return cls(surroundings, dependencies, {key: tuple(owners) for key, owners in parts.items()})
 
     def relations(self, kinds: str) -> tuple[Relation, ...]:
         """Relations in the temporary schema itself whose relkind is among `kinds`, in order of creation."""
