@@ -50,7 +50,9 @@ END $$;
 
 def main(seconds: float, clients: int) -> int:
     """Run the bank for about so many seconds besides the switchovers; 0 when all was as it should be."""
-    with running_proxy("", ("--ephemeral", "--standbys", "1"), ready_seconds=PATIENCE, stop_seconds=60) as proxy:
+    with running_proxy(
+        "", ("--ephemeral", "--standbys", "1"), ready_seconds=PATIENCE, stop_seconds=60
+    ) as proxy:
         with psycopg.connect(proxy.dsn(), autocommit=True) as connection:
             connection.execute(BANK)
         bank = Bank(proxy.dsn(), clients)

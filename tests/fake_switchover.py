@@ -6,39 +6,36 @@ import trio
 from attrs import define, evolve, field
 
 from helios_trio.migration.switchover_steps import (
+    Course,
     Step,
     SwitchoverOrder,
     SwitchoverOutcome,
     SwitchoverReport,
     SwitchoverStatus,
 )
+from helios_trio.pipeline.fleet import MoveOutcome
 
-REPORT = SwitchoverReport(
-    id=1,
-    source="blue",
-    target="gold",
-    reason="upgrade",
-    started_at=0.0,
-    step=Step.DEMOTE,
-    elapsed=1.5,
-    step_elapsed=0.5,
-    outcome=SwitchoverOutcome.COMPLETED,
-    failure="",
-    held=10,
-    moved=9,
-    lost=1,
-    remaining=0,
-    waiting_for=(),
-    errors=(),
-    warnings=(),
-    write_pause=0.25,
-    seconds={},
-    moves={},
-    last_lsn=None,
-    timeline=2,
-    late_transactions=0,
-    demotion=None,
-)
+
+def make_course() -> Course:
+    """Ten sessions are held, and none has been moved yet."""
+    course = Course(
+        id=1, source="blue", target="gold", reason="upgrade", began=0.0, started_at=0.0, step_began=0.0
+    )
+    course.held, course.held_at = 10, 1.0
+    course.enter(Step.HOLD, 1.0)
+    return course
+
+
+def make_report() -> SwitchoverReport:
+    """Nine were moved and one was lost; writes were held for a quarter of a second."""
+    course = make_course()
+    course.moves[MoveOutcome.MOVED], course.moves[MoveOutcome.FAILED] = 9, 1
+    course.released_at = 1.25
+    course.end(SwitchoverOutcome.COMPLETED, 1.5)
+    return course.report()
+
+
+REPORT = make_report()
 
 
 @define(eq=False)
@@ -70,5 +67,5 @@ class FakeSwitchover:
 
     def status(self) -> SwitchoverStatus | None:
         if self.orders and self.last is None:
-            return evolve(self.report, outcome=None, step=Step.HOLD, moved=0, lost=0, remaining=10)
+            return make_course().status(1.1)
         return self.last

@@ -31,7 +31,6 @@ STATEMENTS: Final = 5
 PAUSES: Final = 0.05, 0.1
 """Seconds between an answer and the next question, at least and at most."""
 _PATIENCE: Final = 30.0  # seconds after which no answer is expected any more
-_LOGINS: Final = 8  # at the same time
 _BUFFER: Final = 64 * 1024
 
 Row = tuple[bytes | None, ...]
@@ -120,7 +119,7 @@ def settings(number: int) -> Belongings:
     wanted = {
         "timezone": "Asia/Kathmandu",
         "search_path": "pg_temp",
-        "work_mem": f"{1024 + number}kB",
+        "work_mem": f"{2000 + number}kB",
         "statement_timeout": "45s",
         "bench.number": str(number),
     }
@@ -236,20 +235,16 @@ class Crowd:
         return [failure for client in self.clients for failure in client.failures]
 
     @classmethod
-    async def gather(cls, target: Target, everything: Sequence[Belongings], database: str = DATABASE) -> Crowd:
+    async def gather(
+        cls, target: Target, everything: Sequence[Belongings], database: str = DATABASE
+    ) -> Crowd:
         """Let a client for each come in, make what it has, and look whether it is there. Raises OSError."""
         crowd = cls()
-        for at in range(0, len(everything), _LOGINS):
-            async with trio.open_nursery() as nursery:
-                for belongings in everything[at : at + _LOGINS]:
-                    nursery.start_soon(crowd._come_in, target, database, belongings)
+        for belongings in everything:
+            crowd.clients.append(await Client.connect(target, database, belongings))
+            await crowd.clients[-1].ask(*belongings.setup)
         await crowd.check()
         return crowd
-
-    async def _come_in(self, target: Target, database: str, belongings: Belongings) -> None:
-        client = await Client.connect(target, database, belongings)
-        await client.ask(*belongings.setup)
-        self.clients.append(client)
 
     async def check(self) -> None:
         """Let each look whether it has all that it should have."""

@@ -1,4 +1,4 @@
-"""pgbench of the wheel, against any target. Called by `relay` and `connect`."""
+"""pgbench of the wheel, against any target. Called by `relay`, `connect` and `migration`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from harness.processes import cpu_seconds
 from harness.servers import DATABASE, USER, Target
 from helios_trio.embedded.binaries import wheel_bin_dir
 
 SCALE: Final = 10  # a million rows
+_LONGEST: Final = 3600  # seconds; whoever runs it beside something ends it before
 _LATENCY, _LAG = 2, 6  # columns of the transaction log, both in microseconds
 
 
@@ -73,17 +75,52 @@ def latencies_ms(target: Target, *options: str, rate: int, seconds: int, clients
     return sorted((int(line[_LATENCY]) - int(line[_LAG])) / 1000 for line in lines)
 
 
+@define
+class Load:
+    """pgbench that runs beside what is measured."""
+
+    tps: list[float] = field(factory=list)
+    """Of each second, once it has ended."""
+    errors: list[str] = field(factory=list)
+    """What it complained of; a client that loses its connection does."""
+
+
+@contextmanager
+def running(target: Target, *options: str, database: str = DATABASE, clients: int = 2) -> Iterator[Load]:
+    """Run inside the block, as fast as it can."""
+    load = Load()
+    arguments = ["-n", "-c", str(clients), "-j", "1", "-T", str(_LONGEST), "-P", "1", *options]
+    with tempfile.TemporaryFile("w+") as report:
+        process = subprocess.Popen(
+            [*_command(target), *arguments, database],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=report,
+        )
+        try:
+            yield load
+        finally:
+            ended = process.poll()
+            process.terminate()
+            process.wait()
+            report.seek(0)
+            text = report.read()
+    load.tps += [float(found) for found in re.findall(r"([\d.]+) tps", text)]
+    load.errors += [line for line in text.splitlines() if "error" in line or "aborted" in line]
+    if ended is not None:
+        load.errors.append(f"pgbench has ended by itself ({ended})")
+
+
 def _used_us(target: Target) -> tuple[float, float]:
     user, system = (0.0, 0.0) if target.pid is None else cpu_seconds(target.pid)
     return user * 1e6, system * 1e6
 
 
 def _run(target: Target, database: str, arguments: Sequence[str]) -> str:
-    command = [str(wheel_bin_dir() / "pgbench"), "-h", target.host, "-p", str(target.port), "-U", USER]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     done = subprocess.run(
-        [*command, *arguments, database],
-        env=environment,
+        [*_command(target), *arguments, database],
+        env=_environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -91,6 +128,14 @@ def _run(target: Target, database: str, arguments: Sequence[str]) -> str:
     if done.returncode:
         raise RuntimeError(f"pgbench {' '.join(arguments)} against {target.name} failed:\n{done.stderr}")
     return done.stdout
+
+
+def _command(target: Target) -> list[str]:
+    return [str(wheel_bin_dir() / "pgbench"), "-h", target.host, "-p", str(target.port), "-U", USER]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 def _number(pattern: str, report: str) -> float:

@@ -75,6 +75,7 @@ mode = "session"
 
 _TWINS: Final = """
 [proxy]
+listen_address = "127.0.0.1:0"
 log_level = "warning"
 [auth]
 method = "trust"

@@ -1,4 +1,4 @@
-"""Leaves out, unless `--every-mode` is given, the modes in which a topic is like another mode's."""
+"""Leaves out, unless `--every-mode` is given, moving sessions and modes in which a topic is like another mode's."""
 
 from __future__ import annotations
 
@@ -20,4 +20,5 @@ def _is_left_out(item: pytest.Item) -> bool:
     found = getattr(item, "callspec", None)
     if found is None or not {"exchange", "mode"} <= found.params.keys():
         return False
-    return not in_short_run(found.params["exchange"], found.params["mode"])
+    mode = found.params["mode"]
+    return mode.startswith("moving-") or not in_short_run(found.params["exchange"], mode)

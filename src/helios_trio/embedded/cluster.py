@@ -196,6 +196,8 @@ class EmbeddedCluster:
             if server is self._server(None):
                 raise EmbeddedError(f"{name} is the primary")
             await self._lead_others(but=server)  # first: what it writes at its end would lead them astray
+            if not server.is_standby_on_disk:
+                self._configure_as_primary(server)  # nothing that it does at its end may wait for standbys
             await self._end(server)
             await self._follow_primary(server)
 

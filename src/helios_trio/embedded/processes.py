@@ -68,6 +68,14 @@ def resume_all(data_dir: Path) -> None:
         _signal(pid, signal.SIGCONT)
 
 
+def reread_settings(data_dir: Path) -> None:
+    """Have the children of a postmaster that is shutting down read the settings: it does not tell them any more."""
+    postmaster = recorded_postmaster(data_dir)
+    for pid in processes_of(data_dir):
+        if pid != postmaster:
+            _signal(pid, signal.SIGHUP)
+
+
 def is_paused(pid: int) -> bool:
     """Whether a process is stopped by SIGSTOP."""
     return _state(pid) == "T"

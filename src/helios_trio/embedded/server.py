@@ -31,6 +31,7 @@ StopMode = Literal["smart", "fast", "immediate"]
 
 START_DEADLINE = 120.0  # seconds until a server must accept connections; crash recovery takes its time
 STOP_DEADLINE = 30.0  # seconds a server has to stop before it is killed
+REREAD_AFTER = 1.0  # seconds a server has to stop before settings are read that may keep it from that
 READY_POLL = 0.01  # seconds between attempts to connect to a starting server
 LOG_TAIL = 4000  # bytes of a server's log that go into an error
 STOP_SIGNALS: dict[StopMode, signal.Signals] = {
@@ -165,12 +166,19 @@ class Server:
 
     async def stop(self, mode: StopMode = "fast") -> None:
         """Shut the server down (PostgreSQL docs: "Shutting Down the Server"); killed if it takes too long."""
-        if not self.running or self._process is None:
+        process = self._process
+        if not self.running or process is None:
             return
         self.resume()
-        self._process.send_signal(STOP_SIGNALS[mode])
+        process.send_signal(STOP_SIGNALS[mode])
+        with trio.move_on_after(REREAD_AFTER):
+            await process.wait()
+        if self.running:
+            # A session drops its temporary tables when it ends, and its commit may wait for a standby that follows
+            # another primary: no signal ends that (seen), but that there is no standby to wait for any more.
+            processes.reread_settings(self.node.data_dir)
         with trio.move_on_after(STOP_DEADLINE):
-            await self._process.wait()
+            await process.wait()
         if self.running:
             _log.warning("embedded server did not stop, it is killed", node=self.name, seconds=STOP_DEADLINE)
             await self.kill()

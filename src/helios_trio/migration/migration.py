@@ -33,6 +33,8 @@ from helios_trio.pipeline.fleet import MoveOutcome, SessionInfo
 
 _log = structlog.get_logger(__name__)
 
+#: States in which new sessions go where they would go without this migration.
+_WITHOUT_DIVERSION: Final = {State.ROLLING_BACK, State.ROLLED_BACK, State.FAILED, State.INTERRUPTED}
 #: Seconds between looks at sessions that could not be moved yet.
 LOOK_AGAIN: Final = 1.0
 #: Seconds at most between looks at the time of day, which may be set while we wait.
@@ -152,6 +154,8 @@ class Migration:
         state = after(self.state, turn)
         self._check_switchover(turn)
         self.state = state
+        if state in _WITHOUT_DIVERSION:
+            self.divert(None)
         self._note_change(who, reason)
         self._tell(f"migration {state.replace('_', ' ')}", who=who, reason=reason)
         self._scope.cancel()
@@ -192,7 +196,6 @@ class Migration:
 
     def _fail(self, reason: str) -> None:
         """Sessions stay where they are, and new ones go where the configuration puts them."""
-        self.divert(None)
         if not self.ended:
             self.turn(Turn.FAIL, reason=reason)
 
@@ -322,7 +325,6 @@ class Migration:
 
     async def _roll_back(self) -> None:
         """Move back those who were moved, and those who were placed on the target because of this migration."""
-        self.divert(None)
         while True:
             here = self._to_take_back()
             self.back.ledger.keep_only(each.id for each in here)

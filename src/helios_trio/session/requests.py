@@ -23,6 +23,7 @@ from helios_trio.session.server_side import ServerSide
 from helios_trio.session.statement_watchers import (
     CloseWatcher,
     DescribeWatcher,
+    NamedParseWatcher,
     RefusalWatcher,
     UnnamedWatcher,
 )
@@ -501,9 +502,12 @@ class RequestStream:
         session, server = self.session, self._attached
         before, on_server = session.statements.get(statement.name), server.unnamed
         session.statements[statement.name] = statement
-        if not statement.name:
-            server.unnamed = statement
-        if statement.name or first or not self.shared:
+        if statement.name:
+            watching = NamedParseWatcher(before, statement.name, session)
+            server.replies.watch(replies.PARSE, watching)
+            return
+        server.unnamed = statement
+        if first or not self.shared:
             server.replies.push(replies.PARSE)
         else:
             watcher = UnnamedWatcher(before, on_server, session, server)

@@ -52,6 +52,28 @@ class ParseWatcher:
 
 
 @define(eq=False)
+class NamedParseWatcher:
+    """Reads the answer to a Parse of a named statement under its own name: one that fails leaves all as it was."""
+
+    before: PreparedStatement | None
+    name: bytes
+    session: VirtualSession
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.ERROR_RESPONSE:
+            self.on_skipped()
+        return None
+
+    def on_skipped(self) -> None:
+        """An earlier message of the batch failed."""
+        if self.before is None:
+            self.session.statements.pop(self.name, None)
+        else:
+            self.session.statements[self.name] = self.before
+
+
+@define(eq=False)
 class LateParseWatcher:
     """Reads the answer to a Parse, ahead of a client's request, of a statement that a move has left behind."""
 

@@ -18,7 +18,11 @@ Used by: migration.
 from __future__ import annotations
 
 from helios_trio.session.carrying.temporary.capture import capture_temporary
-from helios_trio.session.carrying.temporary.digest import digest_temporary, temporary_differences
+from helios_trio.session.carrying.temporary.digest import (
+    digest_temporary,
+    temporary_differences,
+    warming_query,
+)
 from helios_trio.session.carrying.temporary.objects import TemporaryObjects
 from helios_trio.session.carrying.temporary.restore import restore_temporary
 
@@ -28,4 +32,5 @@ __all__ = [
     "digest_temporary",
     "restore_temporary",
     "temporary_differences",
+    "warming_query",
 ]

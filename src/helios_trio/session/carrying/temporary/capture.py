@@ -69,17 +69,20 @@ from helios_trio.session.carrying.temporary.records import Record, key_rows, oid
 from helios_trio.sql.kinds import OnCommit
 
 
-def capture_temporary(known_on_commit: Mapping[str, OnCommit]) -> Plan[TemporaryObjects]:
+def capture_temporary(
+    known_on_commit: Mapping[str, OnCommit], *, expected: bool = False
+) -> Plan[TemporaryObjects]:
     """Everything in the old session's temporary schema, which stays as it is.
 
     Args:
         known_on_commit: name of a table -> what it was made with, as far as the client's statements have shown.
-            When it is not empty something is expected to be there, and no round trip is spent on asking for that.
+        expected: that something is there, so that no round trip is spent on asking; also when `known_on_commit`
+            is not empty.
 
     Raises:
         CarryFailed: the server answered with an error.
     """
-    server, closure = yield from _find(expected=bool(known_on_commit))
+    server, closure = yield from _find(expected=expected or bool(known_on_commit))
     if closure is None or not closure.dependencies:
         return TemporaryObjects()
     rows = yield from _read_definitions(server, closure)

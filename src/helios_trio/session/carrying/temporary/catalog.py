@@ -3,7 +3,7 @@
 Expressions say from which release on they exist; definitions come from PostgreSQL's own pg_get_...() functions.
 Names are as they are in the catalogs, not quoted, unless the field says otherwise.
 
-Used by: session.carrying.temporary (capture reads them; relations, tables, parts and others write SQL from them).
+Used by: session.carrying.temporary (capture reads them; tables, parts and others write SQL from them).
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ R = TypeVar("R")
 
 @frozen
 class Place(Record):
-    """Where a sequence stands: read from the sequence itself, see `place_text`."""
+    """Where a sequence stands: read from the sequence itself, as a table is."""
 
     oid: int = integer("")
     last_value: int = integer("")
@@ -137,13 +137,14 @@ class Catalogs:
 
     def table_parts(self) -> Iterator[TableParts]:
         """Each table with what CREATE TABLE says."""
+        identities = self._identities()
         for table in self.tables.values():
             yield TableParts(
                 table,
                 self.columns.get(table.oid, ()),
                 self.parents.get(table.oid, ()),
                 self.constraints.get(table.oid, ()),
-                self._identities.get(table.oid, {}),
+                identities.get(table.oid, {}),
                 self.on_commit(table) or OnCommit.PRESERVE,
                 self.major,
             )
@@ -158,28 +159,28 @@ class Catalogs:
         known = self.known_on_commit.get(table.name)
         return None if known is OnCommit.DROP else known
 
-    @property
     def _identities(self) -> Mapping[int, Mapping[int, Sequence]]:
         """OID of a table -> number of a column -> its sequence."""
         found: dict[int, dict[int, Sequence]] = defaultdict(dict)
         for each in self.sequences:
-            table, number, identity = self.closure.owning_column(each.oid) or (0, 0, False)
-            if identity:
-                found[table][number] = each
+            owner = self.closure.owners.get(each.oid)
+            if owner is not None and owner.identity:
+                found[owner.table][owner.number] = each
         return found
 
     def owning_column(self, sequence: Sequence) -> OwningColumn | None:
         """The column that a sequence belongs to."""
-        found = self.closure.owning_column(sequence.oid)
-        if found is None:
+        owner = self.closure.owners.get(sequence.oid)
+        if owner is None:
             return None
-        table, number, identity = found
-        (column,) = (each.name for each in self.columns[table] if each.number == number)
-        return OwningColumn(f"{temp(self.tables[table].name)}.{quote_identifier(column)}", identity)
+        (column,) = (each.name for each in self.columns[owner.table] if each.number == owner.number)
+        return OwningColumn(
+            f"{temp(self.tables[owner.table].name)}.{quote_identifier(column)}", owner.identity
+        )
 
     def index_details(self, index: Index) -> IndexDetails:
         """What the definition of an index does not say."""
-        parent = self.closure.parent_index(index.oid)
+        parent = self.closure.parent_indexes.get(index.oid)
         return IndexDetails(
             None if parent is None else self.indexes[parent].name, self.columns.get(index.oid, ())
         )

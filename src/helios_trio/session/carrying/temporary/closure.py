@@ -56,7 +56,7 @@ class Server(Record):
     )
 
 
-#: a recursive WITH query that finds all rows of pg_depend on the way from the temporary schema.
+#: what WITH RECURSIVE needs to find all rows of pg_depend on the way from the temporary schema
 # The sub-select with OFFSET keeps the planner from reading all of pg_depend.
 CLOSURE: Final = f"""found (classid, objid, refclassid, refobjid, refobjsubid, deptype) AS (
   SELECT d.classid, d.objid, d.refclassid, d.refobjid, d.refobjsubid, d.deptype FROM pg_catalog.pg_depend d
@@ -137,12 +137,26 @@ class Relation:
 
 
 @frozen
+class OwnedBy:
+    """The column that a sequence belongs to."""
+
+    table: int
+    number: int
+    #: it is the column's identity, rather than a sequence by itself
+    identity: bool
+
+
+@frozen
 class Closure:
     """Everything that depends on the temporary schema."""
 
     surroundings: Surroundings
     dependencies: tuple[Dependency, ...]
     parts: Mapping[Key, tuple[Key, ...]]
+    #: OID of a sequence -> its column
+    owners: Mapping[int, OwnedBy]
+    #: OID of an index -> the partitioned index it is attached to
+    parent_indexes: Mapping[int, int]
 
     @classmethod
     def of(cls, rows: tuple[Row, ...]) -> Closure:
@@ -152,12 +166,25 @@ class Closure:
 
     @classmethod
     def over(cls, surroundings: Surroundings, dependencies: tuple[Dependency, ...]) -> Closure:
-        """From dependencies; those that make one object a part of another are looked up often."""
+        """From dependencies, put where they are looked up."""
         parts: dict[Key, list[Key]] = defaultdict(list)
+        owners: dict[int, OwnedBy] = {}
+        parent_indexes: dict[int, int] = {}
         for each in sorted(dependencies, key=lambda each: _PART_OF.find(each.type)):
             if each.type in _PART_OF:
                 parts[each.key].append(each.on)
-        return cls(surroundings, dependencies, {key: tuple(owners) for key, owners in parts.items()})
+            if each.catalog == each.on_catalog == CLASS:
+                if each.relation_kind == "S" and each.type in "ai":
+                    owners[each.oid] = OwnedBy(each.on_oid, each.on_number, each.type == "i")
+                elif each.type == "P":
+                    parent_indexes[each.oid] = each.on_oid
+        return cls(
+            surroundings,
+            dependencies,
+            {key: tuple(found) for key, found in parts.items()},
+            owners,
+            parent_indexes,
+        )
 
     def relations(self, kinds: str) -> tuple[Relation, ...]:
         """Relations in the temporary schema itself whose relkind is among `kinds`, in order of creation."""
@@ -177,24 +204,9 @@ class Closure:
 
     def oids(self, catalog: int, *, inner: bool = False) -> set[int]:
         """The objects of one catalog: those that exist only inside another object, or the others."""
-        within = {each.oid for each in self.dependencies if each.catalog == catalog and each.type == "i"}
-        return (
-            within if inner else {each.oid for each in self.dependencies if each.catalog == catalog} - within
-        )
-
-    def owning_column(self, sequence: int) -> tuple[int, int, bool] | None:
-        """Table and number of the column that a sequence belongs to, and whether it is its identity."""
-        for each in self.dependencies:
-            if each.key == (CLASS, sequence) and each.on_catalog == CLASS and each.type in "ai":
-                return each.on_oid, each.on_number, each.type == "i"
-        return None
-
-    def parent_index(self, index: int) -> int | None:
-        """The partitioned index that an index is attached to."""
-        for each in self.dependencies:
-            if each.key == (CLASS, index) and each.type == "P" and each.on_catalog == CLASS:
-                return each.on_oid
-        return None
+        found = [each for each in self.dependencies if each.catalog == catalog]
+        within = {each.oid for each in found if each.type == "i"}
+        return within if inner else {each.oid for each in found} - within
 
     def home(self, key: Key, known: frozenset[Key]) -> Key | None:
         """The known object that this one is, or is a part of; None: it stands for itself."""

@@ -42,7 +42,16 @@ _BOTH: Final = (
     "lc_monetary = 'C'",
 )
 TEMPORARY_FIRST: Final = "SET LOCAL search_path = pg_temp, pg_catalog"
-_NEW_ONLY: Final = (
+# Catalogs are joined as it is written, from few rows to few rows through indexes: planning is most of the work, and
+# large catalogs shall not be read from one end to the other.
+_READING_ONLY: Final = (
+    "join_collapse_limit = 1",
+    "enable_hashjoin = off",
+    "enable_mergejoin = off",
+    "enable_bitmapscan = off",
+    "jit = off",
+)
+_BUILDING_ONLY: Final = (
     "idle_in_transaction_session_timeout = 0",
     # only a permanent table that a temporary one inherits from can be locked by others
     "lock_timeout = '2s'",
@@ -68,12 +77,12 @@ def _set_local(settings: tuple[str, ...]) -> str:
 
 _READING: Final = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY, NOT DEFERRABLE;\n"
-    + _set_local(_BOTH)
+    + _set_local((*_BOTH, *_READING_ONLY))
     + _NO_TRANSACTION_TIMEOUT
 )
 _BUILDING: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE, NOT DEFERRABLE;\n"
-    + _set_local((*_BOTH, *_NEW_ONLY))
+    + _set_local((*_BOTH, *_BUILDING_ONLY))
     + _NO_TRANSACTION_TIMEOUT
 )
 

@@ -36,7 +36,10 @@ _COLUMN: Final = {
     "definition": "pg_catalog.pg_get_expr(d.adbin, d.adrelid)",
     "privileges": "a.attacl::pg_catalog.text[]",
 }
-_COLUMN_LESS: Final = "attlen attalign attbyval attrelid attname atttypid attnum attcollation attacl attmissingval atthasmissing attcacheoff attndims"
+_COLUMN_LESS: Final = (
+    "attrelid attname atttypid attnum attlen attalign attbyval attcollation attacl attmissingval atthasmissing"
+    " attcacheoff attndims"
+)
 _CONSTRAINT: Final = {
     "definition": "pg_catalog.pg_get_constraintdef(k.oid)",
 }

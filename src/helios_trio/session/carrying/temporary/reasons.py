@@ -53,9 +53,10 @@ def objections(found: Catalogs, nodes: Iterable[Node]) -> Iterator[str]:
         yield f"event trigger {event.name}: it would run again"
     for label in found.labels:
         yield f"{label.about}: it has a security label"
-    for name in _foreign_comments(found, nodes):
+    about = {each.key: each.about for each in nodes}
+    for name in _foreign_comments(found, nodes, about):
         yield f"{name}: it has a comment that cannot be given again"
-    for name in _of_extensions(found, nodes):
+    for name in _of_extensions(found, about):
         yield f"{name}: it belongs to an extension, or goes with one"
 
 
@@ -89,21 +90,20 @@ def _against_type(found: Type) -> str | None:
     return None
 
 
-def _of_extensions(found: Catalogs, nodes: Iterable[Node]) -> Iterator[str]:
-    about = {each.key: each.about for each in nodes}
+def _of_extensions(found: Catalogs, about: Mapping[Key, str]) -> Iterator[str]:
+    known = frozenset(about)
     for each in found.members:
-        home = found.closure.home((each.catalog, each.oid), frozenset(about))
+        home = found.closure.home((each.catalog, each.oid), known)
         if home is not None:
             yield about[home]
 
 
-def _foreign_comments(found: Catalogs, nodes: Iterable[Node]) -> Iterator[str]:
+def _foreign_comments(found: Catalogs, nodes: Iterable[Node], about: Mapping[Key, str]) -> Iterator[str]:
     """OIDs are looked for without their catalog, so that there may be comments on something else among them."""
-    about = {each.key: each.about for each in nodes}
     named = {part for node in nodes for part in node.named}
-    ours = set(found.closure.all_keys())
+    known, ours = frozenset(about), frozenset(found.closure.all_keys())
     for catalog, oid, _ in found.comments.keys() - named:
-        home = found.closure.home((catalog, oid), frozenset(about)) if (catalog, oid) in ours else None
+        home = found.closure.home((catalog, oid), known) if (catalog, oid) in ours else None
         if home is not None:
             yield about[home]
 
