@@ -9,6 +9,13 @@ The nouns, and where they live:
 * `BackendConnection` (`pool/`) - one authenticated connection to a backend, with the label of the state it carries.
 * `Pool` and `Planner` (`pool/`) - who gets which connection: decided by the planner, done by the pool.
 * `Session` (`proxy/`) - the Trio side of a client: its nursery, its socket, its `VirtualSession`, its lease.
+* `BackendLease` (`pool/`) - the right of one session to use one connection, for whoever can wait: moving a session
+  is opening a lease elsewhere, carrying its state there, and keeping the new connection.
+* `Standstill` (`proxy/`) - a session at its safe point, where its connection can be exchanged.
+* `Plan` (`session/carrying/`) - what is said to two servers to carry a session's state from one to the other: a
+  generator without I/O; `Dialogue` (`migration/`) does its steps.
+* `Fleet` (`pipeline/`) - the port through which sessions are listed, held, moved and let go, by id.
+* `Migration`, `Switchover` (`migration/`) - all sessions of a server moved in phases, or a standby made the primary.
 * `Topology` (`cluster/`) - which servers there are and which of them takes writes.
 * `Readiness` (`net/`) - one epoll for all sockets through which bytes merely pass, served by one Trio task.
 * `EmbeddedCluster` (`embedded/`) - a real PostgreSQL cluster from a wheel: the default of `serve`.

@@ -74,4 +74,4 @@ def make_proxy(request: pytest.FixtureRequest) -> Iterator[MakeProxy]:
 
         yield make
         for proxy in started:
-            request.node.add_report_section("call", f"proxy {proxy.pid}", proxy.log_since())
+            request.node.add_report_section("teardown", f"proxy {proxy.pid}", proxy.log_since())

@@ -31,8 +31,12 @@ def migrate() -> None:
 
 @migrate.command()
 @admin_options
-@click.option("--from", "source", required=True, metavar="NAME", help="The backend that they are on.")
-@click.option("--to", "target", required=True, metavar="NAME", help="The backend that they shall be on.")
+@click.option(
+    "--from", "--source", "source", required=True, metavar="NAME", help="The backend that they are on."
+)
+@click.option(
+    "--to", "--target", "target", required=True, metavar="NAME", help="The backend that they shall be on."
+)
 @click.option(
     "--mode", type=click.Choice(["gradual", "immediate", "manual"]), help="As configured, if absent."
 )

@@ -14,7 +14,9 @@ from helios_trio.cli.client import AdminClient, admin_options
 
 @click.command()
 @admin_options
-@click.option("--to", "target", required=True, metavar="NAME", help="The standby that becomes the primary.")
+@click.option(
+    "--to", "--target", "target", required=True, metavar="NAME", help="The standby that becomes the primary."
+)
 @click.option("--reason", metavar="TEXT", default="", help="Why; stands in the events.")
 @click.option("--allow-older", is_flag=True, help="Also to an older major version.")
 @click.option("--detach", is_flag=True, help="Do not watch it.")

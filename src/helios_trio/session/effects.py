@@ -107,6 +107,7 @@ def _note_prepared(statement: StatementFacts, session: VirtualSession, text: byt
         name = statement.deallocates.encode()
         session.sql_prepared.pop(name, None)
         session.statements.pop(name, None)
+        session.left_behind.pop(name, None)
 
 
 def _note_objects(statement: StatementFacts, session: VirtualSession) -> None:

@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 TABLES = """
 do $$ begin
-    create role plain; create role member; grant plain to member;
+    create role app login; create role plain; create role member; grant plain to member;
     create role "Odd ""Name"; create role chief superuser; grant chief to member;
 exception when duplicate_object then null; end $$;
 create schema here; grant create, usage on schema here to public;
@@ -247,6 +247,24 @@ SCENARIOS = {
             "execute of_temp",
             "fetch 2 from over_temp",
             "select count(*) from dropped",
+        ),
+    ),
+    "objects of a role": Scenario(
+        (
+            "set temp_buffers = '2MB'; set search_path = here; set role plain",
+            "create temp table mine (n int, word text)",
+            "insert into mine select n, word from numbers",
+            "declare forth no scroll cursor with hold for select n from mine order by n; move 7 in forth",
+            "set default_transaction_read_only = on; set statement_timeout = '2s'",
+        ),
+        (
+            "select count(*), count(word) from mine",
+            "select relowner::regrole from pg_class where oid = 'mine'::regclass",
+            "fetch 2 from forth",
+            "show temp_buffers",
+            "show statement_timeout",
+            "show transaction_read_only",
+            "reset role; drop table mine",
         ),
     ),
     "what function bodies do": Scenario(

@@ -1,7 +1,7 @@
 """What a session has, asked of the old server and compared with what was tracked (rule 8).
 
 The server's word counts, because function bodies change settings and make objects that no parser sees. What only
-tracking knows is added to it: names of parameters with a dot, ON COMMIT of temporary tables, declared types.
+tracking knows is added to it: names of parameters with a dot, ON COMMIT of temporary tables.
 
 Used by: session.carrying.carry.
 """
@@ -9,6 +9,7 @@ Used by: session.carrying.carry.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from helios_trio.config.words import StateKind
 from helios_trio.session.carrying.errors import CannotCarry
@@ -24,8 +25,8 @@ from helios_trio.sql.parse import parse
 from helios_trio.sql.quote import quote_identifier
 from helios_trio.wire.layout import to_bytes
 
-#: Causes that may have ended without the session's doing; `held` when they have not.
-_DOUBTS = {
+#: Causes that may be none, or have ended without the session's doing: rows when they are there.
+_DOUBTS: Final = {
     Bond.SLOTS: "SELECT 'held' FROM pg_catalog.pg_replication_slots"
     " WHERE temporary AND active_pid = pg_catalog.pg_backend_pid()",
 }
@@ -80,8 +81,8 @@ def settle_doubts(tracked: Tracked) -> Plan[None]:
     gids = Query("SELECT gid FROM pg_catalog.pg_prepared_xacts")
     questions = [query for _, query in doubts] + ([gids] if session.two_phase else [])
     answers: list[Answer] = list((yield from ask(Side.OLD, *questions)))
-    if session.two_phase:
-        session.two_phase &= {row[0] or "" for row in answers.pop().rows}
+    if session.two_phase and (answer := answers.pop()).error is None:
+        session.two_phase &= {row[0] or "" for row in answer.rows}
     for (bond, _), answer in zip(doubts, answers, strict=True):
         if answer.error is None and not answer.rows:
             del session.bound[bond]
@@ -127,7 +128,7 @@ def _by_sql(there: PreparedThere, tracked: Tracked) -> PreparedBySql:
 def inner_text(there: PreparedThere, tracked: Tracked) -> str | None:
     """The statement behind AS: as tracked, or found in what was sent. None where it cannot be found."""
     known = tracked.session.sql_prepared.get(to_bytes(there.name))
-    if known is not None and known.text is not None:
+    if known is not None and known.text is not None and known.text in there.text:
         return known.text
     found = {text for text in _inner_texts(there) if text is not None}
     return found.pop() if len(found) == 1 else None

@@ -17,7 +17,7 @@ from typing import Protocol
 from attrs import field, frozen
 
 from helios_trio.session.carrying.capture import capture, settle_doubts, survey_for
-from helios_trio.session.carrying.channels import divide, listen_requests
+from helios_trio.session.carrying.channels import divide, listen_requests, refuse_overflow
 from helios_trio.session.carrying.cursors import make_cursor, read_cursors
 from helios_trio.session.carrying.errors import CannotCarry, CarryFailed
 from helios_trio.session.carrying.locks import Pids, hand_over_locks, take_locks
@@ -152,7 +152,9 @@ def _begin_with_old(tracked: Tracked, undo: Undo) -> Plan[None]:
     undo.add(lambda: _prepare_unnamed(tracked))
     if tracked.encoding != "UTF8":
         undo.add(lambda: _speak_as_before(tracked))
-        yield from ask(Side.OLD, Query("SET client_encoding = 'UTF8'"))
+        (answer,) = yield from ask(Side.OLD, Query("SET client_encoding = 'UTF8'"))
+        if answer.error is not None:
+            raise CarryFailed("speaking UTF-8 with the old server", answer.error)
 
 
 def _prepare_unnamed(tracked: Tracked) -> Plan[None]:
@@ -178,7 +180,7 @@ def _carry_asked(tracked: Tracked, order: CarryOrder, undo: Undo) -> Plan[Carrie
     yield from restore_settings(state, tracked)
     without = yield from restore_names(state)
     yield from restore_sequences(state)
-    cursors = yield from _carry_cursors(state, undo, order.max_state_size - state.size - temporary)
+    cursors = yield from _carry_cursors(state, order, undo, order.max_state_size - state.size - temporary)
     yield from set_limits(state)
     pids = yield from _verify(state, tracked, without)
     if state.channels and order.same_data:
@@ -188,6 +190,7 @@ def _carry_asked(tracked: Tracked, order: CarryOrder, undo: Undo) -> Plan[Carrie
     else:
         yield from take_locks(state.locks)
     yield from ask(Side.NEW, *last_requests(state, tracked))
+    refuse_overflow(tracked.division)
     return Carried(counts=state.counts, missed=state.missed, size=state.size + temporary + cursors)
 
 
@@ -206,9 +209,9 @@ def _carry_temporary(state: SessionState, tracked: Tracked, order: CarryOrder) -
     return found.size
 
 
-def _carry_cursors(state: SessionState, undo: Undo, limit: int) -> Plan[int]:
+def _carry_cursors(state: SessionState, order: CarryOrder, undo: Undo, limit: int) -> Plan[int]:
     """Held cursors with their rows; bytes."""
-    found = yield from read_cursors(state.cursors, limit, undo)
+    found = yield from read_cursors(state.cursors, limit, undo, given_up=order.no_return)
     for cursor in found:
         yield from make_cursor(cursor)
     return sum(cursor.size for cursor in found)

@@ -100,10 +100,17 @@ def divide(division: ChannelDivision, undo: Undo) -> Plan[None]:
             break
         yield from ask_both((Query("SELECT 1"),), (Query("SELECT 1"),))
         yield from pause(0.0 if division.is_decided else _LOOK_INTERVAL)
-    if division.overflowed or not division.is_decided:
+    if not division.is_decided:
         raise NotDivided("notifications of the two servers could not be told apart")
+    refuse_overflow(division)
     answers = yield from ask_both((stop,), (stop,))
     _check(*answers.old, *answers.new)
+
+
+def refuse_overflow(division: ChannelDivision) -> None:
+    """Raises NotDivided when more has come than is kept; asked again before the point of no return."""
+    if division.overflowed:
+        raise NotDivided("too many notifications came while the session was moved")
 
 
 def _quietly(side: Side, request: Query) -> Plan[None]:

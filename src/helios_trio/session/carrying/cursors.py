@@ -94,15 +94,21 @@ class _Budget:
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def read_cursors(cursors: Sequence[CursorThere], limit: int, undo: Undo) -> Plan[list[ReadCursor]]:
-    """All cursors of the old side; those that scroll stand where they stood afterwards. Raises CannotCarry."""
+def read_cursors(
+    cursors: Sequence[CursorThere], limit: int, undo: Undo, *, given_up: bool = False
+) -> Plan[list[ReadCursor]]:
+    """All cursors of the old side; those that scroll stand where they stood afterwards.
+
+    Where the old side is `given_up`, those that only scan forward need not be set aside.
+    Raises CannotCarry, CannotGiveBack.
+    """
     budget, found = _Budget(limit), []
     for number, there in enumerate(sorted(cursors, key=lambda each: not each.scrollable)):
-        found.append((yield from _read(there, number, budget, undo)))
+        found.append((yield from _read(there, number, budget, undo, given_up)))
     return found
 
 
-def _read(there: CursorThere, number: int, budget: _Budget, undo: Undo) -> Plan[ReadCursor]:
+def _read(there: CursorThere, number: int, budget: _Budget, undo: Undo, given_up: bool) -> Plan[ReadCursor]:
     cursor = ReadCursor(there)
     described, stands = yield from ask(
         Side.OLD, DescribePortal(there.name), Query(f"MOVE FORWARD 0 FROM {cursor.name}")
@@ -115,6 +121,9 @@ def _read(there: CursorThere, number: int, budget: _Budget, undo: Undo) -> Plan[
     cursor = evolve(cursor, shapes=read_shapes(described.columns, shaped[0]))
     if there.scrollable:
         return (yield from _read_scrollable(cursor, stands.tags[-1] == "MOVE 1", number, budget, undo))
+    if given_up and not there.binary:
+        rows, size = yield from _read_rows(cursor.name, budget)
+        return evolve(cursor, rows=rows, size=size, parking=Parking.number(number))
     parking = yield from park(there, cursor.shapes, number, undo)
     rows, size = yield from _read_rows(parking.name, budget)
     return evolve(cursor, rows=rows, size=size, parking=parking)

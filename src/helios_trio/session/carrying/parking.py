@@ -44,6 +44,11 @@ class Parking:
 
     portal: str
 
+    @classmethod
+    def number(cls, number: int) -> Parking:
+        """The copy of a session's cursor of this number, counted by us."""
+        return cls(f"helios_parked_{number}")
+
     @property
     def name(self) -> str:
         """As it is written in SQL."""
@@ -57,7 +62,7 @@ def park(there: CursorThere, shapes: Sequence[ShapeOfColumns], number: int, undo
     """
     if not shapes:
         raise CannotCarry((f'cursor "{there.name}" has no columns',))
-    parking = Parking(f"helios_parked_{number}")
+    parking = Parking.number(number)
     copy = f"DECLARE {parking.name} SCROLL CURSOR WITH HOLD FOR {_rows_of(there.name, shapes)}"
     answer, _ = yield from ask(Side.OLD, Query(_BEGIN + _CREATE + copy + _END), _DROP)
     if answer.error is not None:

@@ -12,7 +12,7 @@ How it is divided: `records`, `catalog`, `catalog_others` say what is read; `clo
 `parts`, `others`, `privileges` write SQL from it, as `nodes`, which know their order; `assembly` and `reasons` put it
 together; `capture`, `restore` and `digest` are the plans; `environment` keeps the client's settings out of all.
 
-Used by: migration.
+Used by: session.carrying.carry; migration (warms connections).
 """
 
 from __future__ import annotations

@@ -117,10 +117,19 @@ def _portable(statements: Iterable[Statement], schema: str, reasons: list[str]) 
         text = without_schema(each.text, schema)
         if text is None:
             reasons.append(f"{each.about}: a string in its definition says {schema}")
-        elif any("\ud800" <= character <= "\udfff" for character in text):
+        elif not _is_unicode(text):
             reasons.append(f"{each.about}: its definition is not valid UTF-8")
         else:
             yield Statement(each.about, each.owner, text)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether no byte in it stands for itself because it was not valid UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _relations(found: Catalogs) -> Iterator[Node]:

@@ -7,15 +7,15 @@ and objects that cannot be explained.
 ON COMMIT is not in the catalogs. A table that has pages after a COMMIT that touched temporary tables has PRESERVE,
 because DELETE ROWS leaves none; of others the caller must know it.
 
-Used by: migration, through session.carrying.temporary.
+Used by: session.carrying.carry, through session.carrying.temporary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from helios_trio.session.carrying.errors import CarryFailed
-from helios_trio.session.carrying.steps import Answer, Plan, Query, Row, Side, ask, one_value
+from helios_trio.session.carrying.steps import Answer, Plan, Query, Side, ask, one_value
 from helios_trio.session.carrying.temporary.assembly import assemble, nodes_of, unexplained
 from helios_trio.session.carrying.temporary.catalog import (
     Column,
@@ -65,7 +65,14 @@ from helios_trio.session.carrying.temporary.environment import (
     reading,
 )
 from helios_trio.session.carrying.temporary.objects import TemporaryObjects
-from helios_trio.session.carrying.temporary.records import Record, key_rows, oid_array, records
+from helios_trio.session.carrying.temporary.records import (
+    Found,
+    Record,
+    key_rows,
+    oid_array,
+    records,
+    sorted_out,
+)
 from helios_trio.sql.kinds import OnCommit
 
 
@@ -83,7 +90,7 @@ def capture_temporary(
         CarryFailed: the server answered with an error.
     """
     server, closure = yield from _find(expected=expected or bool(known_on_commit))
-    if closure is None or not closure.dependencies:
+    if closure is None:
         return TemporaryObjects()
     rows = yield from _read_definitions(server, closure)
     drawn = yield from _values_drawn(records(Sequence, rows))
@@ -95,25 +102,24 @@ def capture_temporary(
 
 def _find(*, expected: bool) -> Plan[tuple[Server, Closure | None]]:
     """What there is: in one round trip if there is nothing, or if something is expected."""
-    if expected:
-        (answer,) = yield from ask(Side.OLD, Query(reading(closure_text(), first=server_text())))
-        rows = _rows(answer)
-    else:
-        (answer,) = yield from ask(Side.OLD, Query(reading("", first=server_text())))
-        rows = _rows(answer)
-        if not records(Server, rows)[0].occupied:
-            return records(Server, rows)[0], None
+    text = closure_text() if expected else ""
+    (answer,) = yield from ask(Side.OLD, Query(reading(text, first=server_text())))
+    found = _found(answer)
+    (server,) = records(Server, found)
+    if not server.occupied:
+        return server, None
+    if not expected:
         (answer,) = yield from ask(Side.OLD, read_query(closure_text()))
-        rows += _rows(answer)
-    return records(Server, rows)[0], Closure.of(rows)
+        found = _found(answer)
+    return server, Closure.of(found)
 
 
-def _read_definitions(server: Server, closure: Closure) -> Plan[tuple[Row, ...]]:
+def _read_definitions(server: Server, closure: Closure) -> Plan[Found]:
     """The definitions of all objects found, and where sequences stand."""
     sequences = [each for each in closure.relations("S") if each.may_take_owner]
     text = ";\n".join([*_selects(server.major, closure), *_places(sequences)])
     (answer,) = yield from ask(Side.OLD, read_query(text))
-    return _rows(answer)
+    return _found(answer)
 
 
 def _values_drawn(sequences: Iterable[Sequence]) -> Plan[Mapping[int, int]]:
@@ -135,14 +141,15 @@ def _values_drawn(sequences: Iterable[Sequence]) -> Plan[Mapping[int, int]]:
 
 
 def _selects(major: int, closure: Closure) -> Iterator[str]:
-    given = {name: oid_array(oids) for name, oids in _oids(closure).items()}
+    oids = _oids(closure)
+    given = {name: oid_array(found) for name, found in oids.items()}
     given["keys"] = key_rows(closure.all_keys())
     given["spell_out"] = str(closure.surroundings.default_privileges)
-    for kind in _wanted(closure):
+    for kind in _wanted(closure, oids):
         yield kind.select(major, given)
 
 
-def _oids(closure: Closure) -> Mapping[str, Iterable[int]]:
+def _oids(closure: Closure) -> Mapping[str, Collection[int]]:
     """The arrays that the record classes name in their `source`."""
 
     def of_kinds(kinds: str) -> list[int]:
@@ -164,21 +171,20 @@ def _oids(closure: Closure) -> Mapping[str, Iterable[int]]:
     }
 
 
-def _wanted(closure: Closure) -> list[type[Record]]:
+def _wanted(closure: Closure, has: Mapping[str, Collection[int]]) -> list[type[Record]]:
     """The records to read: kinds of objects that are not there cost nothing."""
-    has = {name: bool(oids) for name, oids in _oids(closure).items()}
-    conditions: dict[type[Record], bool] = {
+    conditions: dict[type[Record], object] = {
         Table: has["tables"],
         Column: has["columns"],
         Inheritance: has["tables"],
-        Constraint: bool(closure.oids(CONSTRAINT)),
+        Constraint: closure.oids(CONSTRAINT),
         Index: has["indexes"],
         Sequence: has["sequences"],
         View: has["views"],
         Trigger: has["triggers"],
-        InternalTrigger: bool(closure.oids(TRIGGER, inner=True)),
-        Rule: bool(closure.oids(REWRITE)),
-        Policy: bool(closure.oids(POLICY)),
+        InternalTrigger: closure.oids(TRIGGER, inner=True),
+        Rule: closure.oids(REWRITE),
+        Policy: closure.oids(POLICY),
         Statistics: has["statistics"],
         Type: has["types"],
         Function: has["functions"],
@@ -208,10 +214,10 @@ def _describe(keys: tuple[Key, ...]) -> Plan[list[str]]:
         return []
     text = Description.select(0, {"keys": key_rows(keys)})
     (answer,) = yield from ask(Side.OLD, read_query(text))
-    return [each.name for each in records(Description, _rows(answer))]
+    return [each.name for each in records(Description, _found(answer))]
 
 
-def _rows(answer: Answer) -> tuple[Row, ...]:
+def _found(answer: Answer) -> Found:
     if answer.error is not None:
         raise CarryFailed("reading the temporary objects", answer.error)
-    return answer.rows
+    return sorted_out(answer.rows)

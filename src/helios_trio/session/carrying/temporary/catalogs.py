@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from helios_trio.session.carrying.steps import Row
 from helios_trio.session.carrying.temporary.catalog import (
     Column,
     Constraint,
@@ -41,7 +40,7 @@ from helios_trio.session.carrying.temporary.naming import temp
 from helios_trio.session.carrying.temporary.nodes import Part
 from helios_trio.session.carrying.temporary.others import OwningColumn
 from helios_trio.session.carrying.temporary.parts import IndexDetails
-from helios_trio.session.carrying.temporary.records import Record, flag, integer, records
+from helios_trio.session.carrying.temporary.records import Found, Record, flag, integer, records
 from helios_trio.session.carrying.temporary.tables import TableParts
 from helios_trio.sql.kinds import OnCommit
 from helios_trio.sql.quote import quote_identifier
@@ -95,7 +94,7 @@ class Catalogs:
         cls,
         server: Server,
         closure: Closure,
-        rows: tuple[Row, ...],
+        rows: Found,
         drawn: Mapping[int, int],
         known_on_commit: Mapping[str, OnCommit],
     ) -> Catalogs:

@@ -15,8 +15,7 @@ from typing import ClassVar, Final, TypeAlias
 
 from attrs import frozen
 
-from helios_trio.session.carrying.steps import Row
-from helios_trio.session.carrying.temporary.records import Record, flag, integer, maybe, records, text
+from helios_trio.session.carrying.temporary.records import Found, Record, flag, integer, maybe, records, text
 
 # OIDs of catalogs are part of each release and have never changed (PostgreSQL source, catalog/*.h)
 CLASS: Final = 1259
@@ -159,10 +158,10 @@ class Closure:
     parent_indexes: Mapping[int, int]
 
     @classmethod
-    def of(cls, rows: tuple[Row, ...]) -> Closure:
+    def of(cls, found: Found) -> Closure:
         """From the rows of `closure_text`."""
-        (surroundings,) = records(Surroundings, rows)
-        return cls.over(surroundings, records(Dependency, rows))
+        (surroundings,) = records(Surroundings, found)
+        return cls.over(surroundings, records(Dependency, found))
 
     @classmethod
     def over(cls, surroundings: Surroundings, dependencies: tuple[Dependency, ...]) -> Closure:

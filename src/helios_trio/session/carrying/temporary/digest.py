@@ -6,7 +6,7 @@ on their order nor, under the settings set here, on the session; sequences by th
 Between servers of different major versions definitions that PostgreSQL prints anew and columns of catalogs that one of
 them does not know are left out.
 
-Used by: migration, through session.carrying.temporary.
+Used by: session.carrying.carry, through session.carrying.temporary.
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ _COLUMN_ROWS: Final = (
 _COLUMN: Final = {
     "position": "pg_catalog.row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum)",
     "type": "pg_catalog.format_type(a.atttypid, a.atttypmod)",
-    "collation": "(pg_catalog.pg_identify_object(3456, a.attcollation, 0)).identity",
+    # 100 is the default collation
+    "collation": "CASE WHEN a.attcollation NOT IN (0, 100)"
+    " THEN (pg_catalog.pg_identify_object(3456, a.attcollation, 0)).identity END",
     "definition": "pg_catalog.pg_get_expr(d.adbin, d.adrelid)",
     "privileges": "a.attacl::pg_catalog.text[]",
 }
@@ -121,9 +123,11 @@ STRUCTURE: Final = (
         more={
             "owner": "pg_catalog.pg_get_userbyid(c.relowner)",
             "privileges": _privileges(
-                "c.relacl", "CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END", "c.relowner"
+                "c.relacl", "CASE c.relkind WHEN 'S' THEN 's'::pg_catalog.\"char\" ELSE 'r' END", "c.relowner"
             ),
-            "access method": "(pg_catalog.pg_identify_object(2601, nullif(c.relam, 0), 0)).identity",
+            # 2 is heap
+            "access method": "CASE WHEN c.relam NOT IN (0, 2)"
+            " THEN (pg_catalog.pg_identify_object(2601, c.relam, 0)).identity END",
             "tablespace": "(pg_catalog.pg_identify_object(1213, nullif(c.reltablespace, 0), 0)).identity",
             "type": "pg_catalog.format_type(nullif(c.reloftype, 0), NULL)",
             "bound": "pg_catalog.pg_get_expr(c.relpartbound, c.oid)",

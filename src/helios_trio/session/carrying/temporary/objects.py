@@ -1,6 +1,7 @@
 """`TemporaryObjects`: everything in a session's temporary schema, as the statements and copies that rebuild it.
 
-Used by: session.carrying.temporary (capture makes it; restore, rows and digest read it), migration (size and reasons).
+Used by: session.carrying.temporary (capture makes it; restore, rows and digest read it),
+session.carrying.carry (size and reasons).
 """
 
 from __future__ import annotations

@@ -16,8 +16,10 @@ Used by: session.carrying.temporary (catalog, capture).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self, TypeVar
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, cast
 
 import attrs
 from attrs import frozen
@@ -36,8 +38,7 @@ class Record:
     @classmethod
     def select(cls, major: int, given: Mapping[str, str]) -> str:
         """The statement that reads these records from a server of this major version."""
-        columns = [f"'{cls.__name__}'", *(_expression(each, major) for each in attrs.fields(cls))]
-        return f"SELECT {', '.join(columns)} FROM {cls.source}".format_map(given)
+        return _template(cast(Hashable, cls), major).format_map(given)
 
     @classmethod
     def of(cls, row: Row) -> Self:
@@ -45,9 +46,21 @@ class Record:
         return cls(*row[1:])
 
 
-def records(kind: type[R], rows: Iterable[Row]) -> tuple[R, ...]:
-    """All records of one kind among rows of many kinds."""
-    return tuple(kind.of(row) for row in rows if row[0] == kind.__name__)
+#: the rows of one answer by the name of their record class
+Found: TypeAlias = Mapping[str, Sequence[Row]]
+
+
+def sorted_out(rows: Iterable[Row]) -> Found:
+    """Rows of many kinds, told apart by their first value."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row[0] or ""].append(row)
+    return found
+
+
+def records(kind: type[R], found: Found) -> tuple[R, ...]:
+    """All records of one kind."""
+    return tuple(map(kind.of, found.get(kind.__name__, ())))
 
 
 def oid_array(oids: Iterable[int]) -> str:
@@ -89,6 +102,12 @@ def listed(expression: str, *, since: int = 0) -> Any:
 
 def _field(expression: str, since: int, otherwise: str, converter: Callable[[Any], Any] | None) -> Any:
     return attrs.field(converter=converter, metadata={"sql": (expression, since, otherwise)})
+
+
+@cache
+def _template(kind: Any, major: int) -> str:
+    columns = [f"'{kind.__name__}'", *(_expression(each, major) for each in attrs.fields(kind))]
+    return f"SELECT {', '.join(columns)} FROM {kind.source}"
 
 
 def _expression(attribute: attrs.Attribute[Any], major: int) -> str:

@@ -11,7 +11,7 @@ over the rows is built after them. No trigger or rule exists while rows are copi
 The new connection is the login role's, without the client's settings. Everything is made by the role that owns it.
 When a step fails the transaction is rolled back; a connection on which that happened is to be reset or closed.
 
-Used by: migration, through session.carrying.temporary.
+Used by: session.carrying.carry, through session.carrying.temporary.
 """
 
 from __future__ import annotations
