@@ -34,6 +34,11 @@ PATIENCE = 120.0
 #: Seconds between looks at what is waited for.
 LOOK = 0.05
 
+# A standby that lags for a moment is no reason to wait: a switchover begins by letting it catch up.
+CONFIG = """
+[health_checks]
+required_checks = ["connection_success", "replication_lag_ms < 10000", "query_test_success"]
+"""
 BANK = f"""
 CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL);
 INSERT INTO accounts SELECT id, {BALANCE} FROM generate_series(1, {ACCOUNTS}) AS id;
@@ -51,7 +56,7 @@ END $$;
 def main(seconds: float, clients: int) -> int:
     """Run the bank for about so many seconds besides the switchovers; 0 when all was as it should be."""
     with running_proxy(
-        "", ("--ephemeral", "--standbys", "1"), ready_seconds=PATIENCE, stop_seconds=60
+        CONFIG, ("--ephemeral", "--standbys", "1"), ready_seconds=PATIENCE, stop_seconds=60
     ) as proxy:
         with psycopg.connect(proxy.dsn(), autocommit=True) as connection:
             connection.execute(BANK)

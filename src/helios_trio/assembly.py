@@ -92,6 +92,7 @@ class Assembly:
         self.pools.reconfigure(config.pool.for_)
         self.topology.failure_threshold = config.health_checks.failure_threshold
         self.moving.reconfigure(config)
+        limit_holds(self.proxy, config)
 
     @property
     def connect_as(self) -> Callable[[str, str], Awaitable[ControlConnection]]:
@@ -132,6 +133,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         facts=facts,
         limits=limits_of(config),
     )
+    limit_holds(proxy, config)
     moving = moving_of(
         config,
         cluster,
@@ -176,6 +178,13 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         connect_control=control.connect,
         made_key=made_key,
     )
+
+
+def limit_holds(proxy: Proxy, config: Config) -> None:
+    """How much, and how long, is kept of clients that are held."""
+    buffer, holds = config.switchover_buffer, proxy.holds
+    holds.window = buffer.window
+    holds.budget.max_requests, holds.budget.max_bytes = buffer.max_requests, buffer.max_bytes
 
 
 async def _nothing_to_reload() -> Reloaded:

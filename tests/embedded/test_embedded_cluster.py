@@ -237,3 +237,34 @@ async def test_settings_and_rules_of_the_callers_own() -> None:
             "SELECT auth_method FROM pg_hba_file_rules ORDER BY rule_number LIMIT 1"
         )
         assert rules == [("reject",)]
+
+
+async def test_standby_that_has_more_than_its_new_primary_begins_anew() -> None:
+    """It got what the old primary wrote after the promotion: nothing of that is left, whenever it comes back."""
+    async with open_cluster(standbys=2) as cluster:
+        await cluster.execute("CREATE TABLE t (id int)")
+        await cluster.wait_for_replay()
+        await cluster.execute("SELECT pg_promote()", "node2")
+        await insert(cluster, 1, "node1")
+        await cluster.wait_for_replay("node3")
+        await cluster.kill_node("node3")
+        await cluster.rejoin("node1")
+        await insert(cluster, 2)
+        await cluster.start_node("node3")
+        await insert(cluster, 3)
+        await cluster.wait_for_replay("node1", "node3")
+        for node in ("node1", "node3"):
+            assert await rows(cluster, node) == [2, 3]
+
+
+async def test_standby_that_waits_with_its_replay_is_not_replaced() -> None:
+    """It lags because it was told to."""
+    async with open_cluster(standbys=1) as cluster:
+        data_dir = cluster.node("node2").data_dir
+        (data_dir / "local.conf").write_text("recovery_min_apply_delay = '1h'\n")
+        (data_dir / "marker").touch()
+        await cluster.stop_node("node2")
+        await cluster.execute("CREATE TABLE t (id int)")
+        await cluster.start_node("node2")
+        assert cluster.node("node2").role == "standby"
+        assert (data_dir / "marker").exists()

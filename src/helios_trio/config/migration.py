@@ -129,7 +129,7 @@ class SessionMigration:
 
 @frozen(kw_only=True)
 class SwitchoverBuffer:
-    """What is kept of clients that wait while a backend is exchanged; beyond it they get 57P03 or 53300."""
+    """What is kept of clients that wait while a backend is exchanged; beyond it they are not read from."""
 
     max_requests: PositiveCount = key(10000, "requests that are kept, of all clients together")
     max_bytes: Bytes = key(64 * 1024 * 1024, "bytes that are kept, of all clients together")

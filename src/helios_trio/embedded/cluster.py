@@ -22,6 +22,7 @@ from helios_trio.embedded.config_file import SYNCHRONOUS
 from helios_trio.embedded.errors import EmbeddedError
 from helios_trio.embedded.folder import ClusterFolder, ClusterState
 from helios_trio.embedded.replication import (
+    begin_anew,
     configure_standby,
     drop_slots_except,
     ensure_slot,
@@ -330,8 +331,7 @@ class EmbeddedCluster:
         else:
             standby.reload()
         if not await wait_until_streaming(standby, primary):
-            await standby.stop("immediate")
-            await follow(standby, primary)
+            await begin_anew(standby, primary)
         await self._tighten()
 
     async def _tighten(self) -> None:

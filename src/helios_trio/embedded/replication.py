@@ -21,8 +21,19 @@ POLL = 0.01  # seconds between looks at a server's progress
 
 # The timeline is that of the file being written: the control file names the old one until the first checkpoint.
 _STREAMING = """
-SELECT state, ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int, flush_lsn::text
-  FROM pg_stat_replication WHERE application_name = %s
+SELECT coalesce((SELECT max(state) FROM pg_stat_replication WHERE application_name = %s), ''),
+       ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int,
+       (pg_current_wal_flush_lsn() - '0/0')::bigint
+"""
+
+# One that is told to wait with the replay is as far as what it has received.
+_REPLAYED = """
+SELECT coalesce(CASE WHEN waits THEN pg_last_wal_receive_lsn() ELSE pg_last_wal_replay_lsn() END - '0/0', 0)::bigint,
+       coalesce((SELECT received_tli FROM pg_stat_wal_receiver), 0)
+  FROM (SELECT CASE WHEN pg_is_in_recovery()
+                    THEN pg_is_wal_replay_paused() OR current_setting('recovery_min_apply_delay') <> '0'
+                    ELSE false
+               END AS waits) AS told
 """
 
 _log = structlog.get_logger(__name__)
@@ -38,8 +49,22 @@ async def follow(standby: Server, primary: Server) -> None:
     if (standby.node.data_dir / "PG_VERSION").exists():
         if await _prepare(standby, primary) and await _start(standby, primary):
             return
+    await begin_anew(standby, primary)
+
+
+async def begin_anew(standby: Server, primary: Server) -> None:
+    """Replace what a standby has by a fresh copy, and have it stream from `primary`.
+
+    The only way for one that has got more of an old timeline than its new primary had: started again as it is,
+    PostgreSQL would replay that from its own files and have other data than its primary, without a word.
+
+    Raises:
+        ServerDidNotStart, ProgramFailed: not even a fresh clone could be started.
+    """
+    if (standby.node.data_dir / "PG_VERSION").exists():
         _log.warning("embedded standby cannot follow as it is, it is cloned anew", node=standby.name)
         await standby.stop("immediate")
+    await ensure_slot(primary, standby.name)
     await clone(standby, primary)
     configure_standby(standby, primary)
     await standby.start()
@@ -98,32 +123,38 @@ async def clone(standby: Server, primary: Server) -> None:
 
 
 async def wait_until_streaming(standby: Server, primary: Server) -> bool:
-    """Wait until the standby streams what the primary writes; false if it makes no progress towards that.
+    """Wait until the standby has what the primary has, and gets what comes; false if it will not.
 
-    Being counted as streaming is not enough: a standby that has replayed more of the old timeline than its new
-    primary has gets the rest of that again and again, and never what comes after.
+    Being counted as streaming is not enough. A standby that has got more from an old primary than the new one had
+    when it was promoted is counted, too, whenever it gets the rest of the old timeline, again and again; it is
+    ahead of its primary, or stays where it is.
     """
     deadline = trio.current_time() + STREAMING_DEADLINE
-    progress = None
+    reached, goal = -1, None
     async with await primary.connect() as connection:
         while standby.running and trio.current_time() < deadline:
+            replayed, timeline = await _replayed(standby)
             cursor = await connection.execute(_STREAMING, (standby.name,))
-            seen = await cursor.fetchone()
-            if seen is not None and seen[0] == "streaming" and await _receives(standby, seen[1]):
+            [(state, writing, flushed)] = await cursor.fetchall()
+            goal = goal or flushed
+            if replayed > flushed:
+                return False
+            if state == "streaming" and timeline == writing and replayed >= goal:
                 return True
-            if seen is not None and seen[2] != progress:
-                progress, deadline = seen[2], trio.current_time() + STREAMING_DEADLINE
+            if replayed > reached:
+                reached, deadline = replayed, trio.current_time() + STREAMING_DEADLINE
             await trio.sleep(POLL)
     return False
 
 
-async def _receives(standby: Server, timeline: int) -> bool:
-    """Whether a standby receives this timeline; false as long as it accepts no connections."""
+async def _replayed(standby: Server) -> tuple[int, int]:
+    """How far a standby is, in bytes of WAL, and the timeline it receives; zeros while it does not say."""
     try:
-        rows = await standby.query("SELECT FROM pg_stat_wal_receiver WHERE received_tli = %s", timeline)
+        rows = await standby.query(_REPLAYED)
     except psycopg.OperationalError:
-        return False
-    return bool(rows)
+        return 0, 0
+    replayed, timeline = rows[0]
+    return replayed, timeline
 
 
 def timeline(data_dir: Path) -> int:

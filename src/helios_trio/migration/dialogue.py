@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import trio
 from attrs import define, field
@@ -33,6 +33,7 @@ from helios_trio.session.carrying.steps import (
     Stream,
     Streamed,
 )
+from helios_trio.session.carrying.undo import CannotGiveBack
 from helios_trio.wire import replies
 
 T = TypeVar("T")
@@ -46,6 +47,30 @@ class GivenUp(HeliosError):
 
     sqlstate = "57014"
     code = "given_up"
+
+
+class _Course(Generic[T]):
+    """A plan that is being followed: a coroutine must not raise the StopIteration that a generator ends with."""
+
+    def __init__(self, plan: Plan[T]) -> None:
+        self._plan = plan
+        self.result: T
+
+    def send(self, outcome: Any) -> Step | None:
+        """The next step; None when the plan has come to its end, with a `result`."""
+        try:
+            return self._plan.send(outcome)
+        except StopIteration as end:
+            self.result = end.value
+            return None
+
+    def throw(self, error: HeliosError) -> Step | None:
+        """The same when something came in the way. Raises what the plan makes of it."""
+        try:
+            return self._plan.throw(error)
+        except StopIteration as end:
+            self.result = end.value
+            return None
 
 
 @define(eq=False)
@@ -64,22 +89,22 @@ class Dialogue:
 
         Raises what the plan raises. It is thrown what comes in the way of a step (BackendLost).
         """
-        try:
-            step = next(plan)
-            while True:
-                self._end = None
-                try:
-                    self._notice_loss()
-                    outcome = await self._do(step)
-                except HeliosError as error:
-                    step = plan.throw(error)
-                except trio.Cancelled:
-                    await self._give_up(plan)
+        course = _Course(plan)
+        step = course.send(None)
+        while step is not None:
+            self._end = None
+            try:
+                self._notice_loss()
+                outcome = await self._do(step)
+            except HeliosError as error:
+                step = course.throw(error)
+            except trio.Cancelled:
+                if not await self._give_up(course):
                     raise
-                else:
-                    step = plan.send(outcome)
-        except StopIteration as result:
-            return result.value  # type: ignore[no-any-return]
+                break  # it was the last step, and there is no way back from it
+            else:
+                step = course.send(outcome)
+        return course.result
 
     def _notice_loss(self) -> None:
         """A new server that has died must be noticed before the old one is asked for more. Raises BackendLost once."""
@@ -87,22 +112,41 @@ class Dialogue:
             self._loss_noticed = True
             raise BackendLost(f"lost the new connection while a session was moved: {self.new.error}")
 
-    async def _give_up(self, plan: Plan[T]) -> None:
-        """Nobody waits for the plan any more. Afterwards the old connection is as it was, or known not to be."""
+    async def _give_up(self, course: _Course[T]) -> bool:
+        """Nobody waits for the plan any more: it puts the old side right.
+
+        True when it has come to its end all the same: there was nothing left to give up. Raises CannotGiveBack.
+        """
         with trio.move_on_after(UNDO_TIME) as scope:
             scope.shield = True
+            if self._end is not None and not await self._end_step(course):
+                return True
             try:
-                if self._end is not None:
-                    plan.send(await self._end())
-                step = plan.throw(GivenUp("the move was given up"))
-                while True:  # what puts the old side right
-                    step = plan.send(await self._do(step))
-            except StopIteration:
-                return
-            except HeliosError as error:
-                if isinstance(error, GivenUp):
-                    return
-        self.old.connection.side.spoilt = True
+                step = course.throw(GivenUp("the move was given up"))
+                while step is not None:
+                    step = await self._put_right(course, step)
+            except CannotGiveBack:
+                raise
+            except HeliosError:  # what the plan was thrown: it has done all that was to be done
+                return False
+            return False
+        raise CannotGiveBack("the old server did not answer in time when the move was given up")
+
+    async def _end_step(self, course: _Course[T]) -> bool:
+        """What is under way is brought to its end, and the plan told; False when that was the end of the plan."""
+        assert self._end is not None
+        try:
+            outcome = await self._end()
+        except HeliosError:  # the plan is thrown that it was given up, in place of what came of this step
+            return True
+        return course.send(outcome) is not None
+
+    async def _put_right(self, course: _Course[T], step: Step) -> Step | None:
+        try:
+            outcome = await self._do(step)
+        except HeliosError as error:
+            return course.throw(error)
+        return course.send(outcome)
 
     # -- steps: each is begun at once, and its end can be waited for again after a cancellation ------------------
 

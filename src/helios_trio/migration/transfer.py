@@ -30,7 +30,7 @@ from helios_trio.pool.pools import Destination
 from helios_trio.proxy.hub import ListenerHub
 from helios_trio.proxy.hub_handover import hand_over
 from helios_trio.proxy.session import Ending, Session
-from helios_trio.proxy.standstill import AlreadyMoving, SessionEnded
+from helios_trio.proxy.standstill import AlreadyMoving, NoBudget, SessionEnded
 from helios_trio.session.carrying.carry import Carried, CarryOrder, carry
 from helios_trio.session.carrying.errors import CannotCarry
 from helios_trio.session.carrying.tracked import Tracked
@@ -84,7 +84,7 @@ async def transfer(session: Session, place: Place, order: MoveOrder) -> MoveRepo
     id = session.virtual.id
     try:
         with trio.fail_after(order.time_limit):
-            async with session.standstill.standing():
+            async with session.standstill.standing(None if order.buffer else NoBudget()):
                 course.stood_still = session.standstill.since
                 course.carried = await _exchange(session, place, order)
     except trio.TooSlowError:
@@ -193,7 +193,7 @@ async def _carry(
             moved = True
         finally:
             _hear(session, lambda _: division.moved() if moved else division.stayed(), b"")
-            if before.error is not None:
+            if before.error is not None and not order.no_return:  # else its client is told what was not carried
                 session.on_server_lost(before.error)
     return carried
 

@@ -329,9 +329,10 @@ class Pool:
                     self.planner.withdraw(ticket)
                     ticket.refused(error)
             return
-        _log.warning(
-            "cannot connect to server", pool=self.name, backend=self.backend.name, error=self.last_error
-        )
+        if self._readiness_time() >= self._retry_at:  # others that were under way fail for the same reason
+            _log.warning(
+                "cannot connect to server", pool=self.name, backend=self.backend.name, error=self.last_error
+            )
         self._retry_delay = min(max(self._retry_delay * 2, _RETRY_FIRST), _RETRY_MOST)
         self._retry_at = trio.current_time() + self._retry_delay
         self._alarm.set()

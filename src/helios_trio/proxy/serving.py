@@ -198,7 +198,7 @@ class Proxy:
         tenant = startup.text("application_name") or ""
         while True:
             found = self.directory.destination(startup.database, startup.user, number, tenant)
-            if not await self.holds.pass_by(found.backend.name, found.settings.queue_timeout):
+            if not await self.holds.pass_by(found.backend.name):
                 return found
 
     def _virtual(self, number: int, admitted: Admitted) -> VirtualSession:

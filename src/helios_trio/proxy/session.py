@@ -324,7 +324,9 @@ class Session(Pipe):
         waiting = requests.need is not Need.NOTHING
         out = requests.feed(data)
         if waiting:
-            if requests.held > HELD_LIMIT:
+            if requests.held > HELD_LIMIT or not (
+                self._standstill is None or self._standstill.may_keep(len(data))
+            ):
                 self.pause()
             return
         self._forward(out)

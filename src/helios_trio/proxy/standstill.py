@@ -29,6 +29,21 @@ class AlreadyMoving(HeliosError):
     """Somebody else is exchanging the connection of the session."""
 
 
+class Budget(Protocol):
+    """A limit on what is kept of clients (`proxy.holding`)."""
+
+    def take(self, size: int) -> bool:
+        """A client has sent so many bytes; returns whether it may send more."""
+
+
+class NoBudget:
+    """Nothing is kept beyond what has come already: the client is not read from."""
+
+    def take(self, size: int) -> bool:
+        """See `Budget`."""
+        return False
+
+
 class Stoppable(Protocol):
     """What a standstill must know of its session."""
 
@@ -52,11 +67,12 @@ class Stoppable(Protocol):
 class Standstill:
     """Whether a session is to stand still, and whether it does."""
 
-    __slots__ = ("_changed", "_session", "_transfer", "_wanted", "reached", "since")
+    __slots__ = ("_budget", "_changed", "_session", "_transfer", "_wanted", "reached", "since")
 
     def __init__(self, session: Stoppable) -> None:
         self._session = session
         self._wanted = 0
+        self._budget: Budget | None = None
         self._changed = trio.Event()
         self._transfer: trio.CancelScope | None = None
         #: it stands still
@@ -77,7 +93,7 @@ class Standstill:
         return self._transfer is not None
 
     @asynccontextmanager
-    async def standing(self) -> AsyncIterator[None]:
+    async def standing(self, budget: Budget | None = None) -> AsyncIterator[None]:
         """The session stands still inside, for one who exchanges its connection.
 
         If the session ends meanwhile, the block is cancelled. Raises SessionEnded, AlreadyMoving; bound the wait with
@@ -86,7 +102,7 @@ class Standstill:
         if self._transfer is not None:
             raise AlreadyMoving("the session is being moved already", sqlstate="55006")
         with trio.CancelScope() as self._transfer:
-            self.want()
+            self.want(budget)
             try:
                 await self.wait()
                 yield
@@ -102,9 +118,10 @@ class Standstill:
         while self._transfer is not None:
             await self._changed.wait()
 
-    def want(self) -> None:
-        """The session shall stand still as soon as it can; paired with `let_go`."""
+    def want(self, budget: Budget | None = None) -> None:
+        """The session shall stand still as soon as it can; paired with `let_go`. `budget` limits what is kept."""
         self._wanted += 1
+        self._budget = budget or self._budget
         if self._wanted == 1:
             self.check()
 
@@ -112,7 +129,7 @@ class Standstill:
         """One who wanted it does not any more; with the last one the session goes on."""
         self._wanted -= 1
         if not self._wanted:
-            self.reached = False
+            self.reached, self._budget = False, None
             self._session.go_on()
 
     async def wait(self) -> None:
@@ -121,6 +138,10 @@ class Standstill:
             if self._session.over:
                 raise SessionEnded("the session has ended", sqlstate="08006")
             await self._changed.wait()
+
+    def may_keep(self, size: int) -> bool:
+        """Whether the client may be read from when so many bytes of it have just been kept."""
+        return self._budget is None or self._budget.take(size)
 
     # -- for the session ---------------------------------------------------------------------------------------
 

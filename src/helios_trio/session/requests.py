@@ -649,7 +649,7 @@ class RequestStream:
         self._settled = False
         session.following = True
         session.outstanding += 1
-        watcher = ExecuteWatcher(facts.statements, facts.parsed, session, server)
+        watcher = ExecuteWatcher(facts.statements, facts.parsed, session, server, facts.text)
         server.replies.watch(replies.EXECUTE, watcher)
         return None
 

@@ -13,7 +13,7 @@ from temporary_rig import Rig, outcome, run, settings_of
 from helios_trio.errors import BackendLost
 from helios_trio.session.carrying.errors import CarryFailed
 from helios_trio.session.carrying.steps import Exchange, Side, Stream, ask
-from helios_trio.session.carrying.temporary import warming_query
+from helios_trio.session.carrying.temporary import Restored, restore_and_compare, warming_query
 from helios_trio.session.carrying.temporary.nodes import Statement
 from helios_trio.sql.kinds import OnCommit
 
@@ -199,3 +199,23 @@ def test_warming_leaves_nothing_behind(rig: Rig) -> None:
     assert outcome(rig.new, "select pg_my_temp_schema()") == [(b"0",)]
     run(rig.old, TABLE)
     rig.carry()
+
+
+def test_comparing_with_the_last_round_trip(rig: Rig) -> None:
+    """One exchange ends the transaction and asks both sides."""
+    run(rig.old, TABLE)
+    objects = rig.capture({"t": OnCommit.PRESERVE})
+    restored = rig.driver.run(restore_and_compare(objects))
+    assert restored == Restored(1000)
+    assert steps(rig) == ["old", "old", "new", "stream", "old"]
+
+
+def test_comparing_finds_what_the_new_side_had_already(rig: Rig) -> None:
+    """Something there that the old side does not have."""
+    run(rig.old, TABLE)
+    run(rig.new, "create temp table other (a int)")
+    restored = rig.driver.run(restore_and_compare(rig.capture()))
+    assert set(restored.differences) >= {
+        "relation other is on one side only",
+        "column other.a is on one side only",
+    }

@@ -5,6 +5,8 @@
     queries = digest_temporary(objects)                         # asked on both, before the point of no return
     differing = temporary_differences(old_answers, new_answers)
 
+`restore_and_compare` does the last three with one round trip less.
+
 The new connection must be the login role's and have none of the client's settings yet; positions of sequences come
 back with currval(), which is to be put right (if it was used) only afterwards.
 
@@ -24,12 +26,14 @@ from helios_trio.session.carrying.temporary.digest import (
     warming_query,
 )
 from helios_trio.session.carrying.temporary.objects import TemporaryObjects
-from helios_trio.session.carrying.temporary.restore import restore_temporary
+from helios_trio.session.carrying.temporary.restore import Restored, restore_and_compare, restore_temporary
 
 __all__ = [
+    "Restored",
     "TemporaryObjects",
     "capture_temporary",
     "digest_temporary",
+    "restore_and_compare",
     "restore_temporary",
     "temporary_differences",
     "warming_query",

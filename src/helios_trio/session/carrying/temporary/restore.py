@@ -18,8 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from attrs import frozen
+
 from helios_trio.session.carrying.errors import CannotCarry, CarryFailed
-from helios_trio.session.carrying.steps import Answer, Plan, Query, Side, ask, stream
+from helios_trio.session.carrying.steps import Answer, Answers, Plan, Query, Side, ask, ask_both, stream
+from helios_trio.session.carrying.temporary.digest import digest_temporary, temporary_differences
 from helios_trio.session.carrying.temporary.environment import (
     TEMPORARY_FIRST,
     as_role,
@@ -33,6 +36,14 @@ from helios_trio.session.carrying.temporary.rows import copy_in, copy_out
 from helios_trio.sql.quote import quote_literal
 
 
+@frozen
+class Restored:
+    """What became of it: rows copied, and what is not as it is on the old side, by name."""
+
+    rows: int = 0
+    differences: tuple[str, ...] = ()
+
+
 def restore_temporary(objects: TemporaryObjects) -> Plan[int]:
     """Build the objects on the new connection; gives how many rows were copied.
 
@@ -40,18 +51,32 @@ def restore_temporary(objects: TemporaryObjects) -> Plan[int]:
         CannotCarry: there are reasons against it; nothing was done.
         CarryFailed: a statement failed; the error names its object, and the new connection has nothing of all this.
     """
+    rows, _ = yield from _restore(objects, ())
+    return rows
+
+
+def restore_and_compare(objects: TemporaryObjects) -> Plan[Restored]:
+    """The same, and the digests of both sides with the last round trip of it.
+
+    Raises: as `restore_temporary`.
+    """
+    rows, digests = yield from _restore(objects, digest_temporary(objects))
+    return Restored(rows, temporary_differences(digests.old, digests.new))
+
+
+def _restore(objects: TemporaryObjects, digest: tuple[Query, ...]) -> Plan[tuple[int, Answers]]:
     if objects.reasons:
         raise CannotCarry(objects.reasons)
     if not objects:
-        return 0
+        return 0, Answers()
     try:
         major = yield from _begin(objects)
         rows = yield from _copy(objects, binary=major == objects.major)
-        yield from _complete(objects)
+        digests = yield from _complete(objects, digest)
     except CarryFailed:
         yield from ask(Side.NEW, Query("ROLLBACK"))
         raise
-    return rows
+    return rows, digests
 
 
 def _begin(objects: TemporaryObjects) -> Plan[int]:
@@ -88,15 +113,17 @@ def _copy(objects: TemporaryObjects, *, binary: bool) -> Plan[int]:
     return rows
 
 
-def _complete(objects: TemporaryObjects) -> Plan[None]:
+def _complete(objects: TemporaryObjects, digest: tuple[Query, ...]) -> Plan[Answers]:
+    """All that can wait for the rows, and the end of the transaction; gives the answers to `digest`."""
     positions = [_set_position(each) for each in objects.positions]
     statements = (*positions, *objects.after)
-    path, *done, committed = yield from ask(
-        Side.NEW, Query(TEMPORARY_FIRST), *_queries(statements), Query("COMMIT")
-    )
+    building = (Query(TEMPORARY_FIRST), *_queries(statements), Query("COMMIT"))
+    answers = yield from ask_both(digest, (*building, *digest))
+    path, *done, committed = answers.new[: len(building)]
     _check("search_path", path)
     _check_all(statements, done)
     _check("COMMIT", committed)
+    return Answers(answers.old, answers.new[len(building) :])
 
 
 def _set_position(position: Position) -> Statement:
