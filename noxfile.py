@@ -16,7 +16,12 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
 
 CHAOS = Path("tests/chaos")
-CHAOS_SHORT = ("storms", "signals")
+CHAOS_SHORT = (
+    "storms.py",
+    "signals.py",
+    "switchover.py::test_switchovers_under_writing_clients",
+    "moving.py::test_storm_of_migrations",
+)
 CODE = ("src", "tests", "bench", "examples", "noxfile.py")
 
 
@@ -58,8 +63,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def chaos_short(session: nox.Session) -> None:
-    """Storms of connections and cancel requests, and signals under load; the rest of it is `chaos`."""
-    run_chaos(session, "-n", "2", *(str(CHAOS / f"test_chaos_{topic}.py") for topic in CHAOS_SHORT))
+    """Storms of clients, cancel requests and moves, signals and switchovers under load; the rest is in `chaos`."""
+    run_chaos(session, "-n", "2", *(str(CHAOS / f"test_chaos_{topic}") for topic in CHAOS_SHORT))
 
 
 @nox.session

@@ -5,11 +5,12 @@
 Session mode, two names of one server: half of the sessions have a temporary table, the others prepared statements or
 settings, and a tenth of all are in transactions when the migration begins. Every client asks something small that needs
 its state, again and again, and pgbench works beside them. A round is a fresh proxy: a migration of all at once, then
-each session moved back by itself. Last, single parts of a move are measured inside this process.
+sessions moved back one by one. Last, single parts of a move are measured inside this process.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import mean, median
@@ -29,11 +30,17 @@ TABLES, PREPARERS, SETTERS = 50, 30, 20  # sessions of each kind
 OPEN_EACH: Final = 10  # one of so many is in a transaction
 USUAL, LONG_USUAL = 2.5, 10.0  # seconds in which the usual time of an answer is found out
 OPEN_FOR: Final = 1.5  # seconds that transactions last beyond the arrival of all others
-POLL: Final = 0.03  # seconds between looks at who has arrived
+POLL: Final = 0.05  # seconds between looks at who has arrived
+ALONE, LONG_ALONE = 6.0, 30.0  # seconds in which sessions are moved back one by one
 PATIENCE: Final = 60.0  # seconds
 
 SOURCE, TARGET = TWINS
-KINDS: Final = "temporary_tables", "prepared_statements", "session_variables"
+#: what a session has: as the proxy counts it, and as the crowd calls it
+KINDS: Final = {
+    "temporary_tables": "temporary table",
+    "prepared_statements": "prepared statements",
+    "session_variables": "settings",
+}
 
 
 @frozen
@@ -59,6 +66,7 @@ class Round:
     #: what one of many that are moved at the same time takes
     together_ms: float = 0.0
     failed_attempts: int = 0
+    buffered_requests: float = 0.0
     #: of each client: longest answer less the usual one, while it was migrated and in the time before
     pauses_ms: list[float] = field(factory=list)
     jitters_ms: list[float] = field(factory=list)
@@ -70,10 +78,10 @@ class Round:
 def main() -> None:
     """Run the bench."""
     options = figures.arguments(__doc__.splitlines()[0], rounds=2).parse_args()
-    usual = LONG_USUAL if options.long else USUAL
+    usual, alone = (LONG_USUAL, LONG_ALONE) if options.long else (USUAL, ALONE)
     with running_cluster() as (_, direct):
         pgbench.initialise(direct)
-        rounds = [run_round(direct, usual) for _ in range(options.rounds)]
+        rounds = [run_round(direct, usual, alone) for _ in range(options.rounds)]
         parts = trio.run(moving_parts.measure, direct)
     result = evaluate(rounds, parts)
     for error in result["what_failed"]:
@@ -88,26 +96,26 @@ def everybody() -> Iterator[Belongings]:
     yield from (crowd.settings(number) for number in range(SETTERS))
 
 
-def run_round(direct: Target, usual: float) -> Round:
-    """A fresh proxy, its clients, their way there and back."""
+def run_round(direct: Target, usual: float, alone: float) -> Round:
+    """A fresh proxy, its clients, their way there and back. `usual` and `alone`: see `USUAL` and `ALONE`."""
     with (
         running_twins(direct) as (target, proxy),
         pgbench.running(target, "-S", database=SESSION_DATABASE) as load,
     ):
-        found = trio.run(_run_round, target, proxy, usual)
+        found = trio.run(_run_round, target, proxy, usual, alone)
     found.errors += load.errors
     found.load_tps = median(load.tps)
     return found
 
 
-async def _run_round(target: Target, proxy: ProxyProcess, usual: float) -> Round:
+async def _run_round(target: Target, proxy: ProxyProcess, usual: float, alone: float) -> Round:
     found = Round()
     people = await Crowd.gather(target, list(everybody()), SESSION_DATABASE)
     async with open_admin(proxy) as admin, people.talking():
         await trio.sleep(usual)
         await migrate(admin, people, found)
         await people.check()
-        await move_back(admin, found)
+        await move_back(admin, found, alone)
     await people.check()
     await people.leave()
     found.errors += people.failures
@@ -131,6 +139,7 @@ async def migrate(admin: Admin, people: Crowd, found: Round) -> None:
     status = await _completion(admin, id)
     found.together_ms = status["mean_seconds"] * 1000
     found.failed_attempts = status["error_count"]
+    found.buffered_requests = await admin.metric("helios_session_move_buffered_requests_total")
     for client in people.clients:
         if not client.failures:
             found.pauses_ms.append(1000 * client.longest_beyond_usual(began, arrived, began))
@@ -161,22 +170,21 @@ async def _completion(admin: Admin, id: int) -> Any:
     return status
 
 
-async def move_back(admin: Admin, found: Round) -> None:
-    """One after another, each by an order of its own."""
+async def move_back(admin: Admin, found: Round, seconds: float) -> None:
+    """One after another, each by an order of its own, for so many seconds."""
     listed = await admin.get("/api/v1/sessions", tenant=crowd.APPLICATION, limit=1000)
-    for session in listed["sessions"]:
-        report = await admin.post(f"/api/v1/sessions/{session['id']}/migrate", target=SOURCE, reason="bench")
-        if report["result"] != "moved":
-            found.errors.append(f"session {session['id']} is {report['result']}: {report['reasons']}")
-            continue
-        found.moves.append(
-            Move(
-                report["duration_ms"],
-                report["pause_ms"],
-                report["state_bytes"],
-                tuple(kind for kind, count in report["carried"].items() if count),
-            )
-        )
+    ids = [each["id"] for each in listed["sessions"]]
+    random.Random(len(ids)).shuffle(ids)  # those that are moved in time are of all kinds
+    deadline = time.perf_counter() + seconds
+    for id in ids:
+        report = await admin.post(f"/api/v1/sessions/{id}/migrate", target=SOURCE, reason="bench")
+        if report["result"] == "moved":
+            kinds = tuple(kind for kind, count in report["carried"].items() if count)
+            found.moves.append(Move(report["duration_ms"], report["pause_ms"], report["state_bytes"], kinds))
+        else:
+            found.errors.append(f"session {id} is {report['result']}: {report['reasons']}")
+        if time.perf_counter() > deadline:
+            return
 
 
 # -- figures ---------------------------------------------------------------------------------------------------
@@ -203,8 +211,14 @@ def evaluate(rounds: Sequence[Round], parts: Parts) -> dict[str, Any]:
         "errors": len(errors),
         "what_failed": errors,
         "failed_attempts": sum(each.failed_attempts for each in rounds),
+        "buffered_requests": median(each.buffered_requests for each in rounds),
+        "moved_alone": len(moves),
         "load_tps": median(each.load_tps for each in rounds),
-        "kinds": {kind: _kind([move for move in moves if kind in move.carried]) for kind in KINDS},
+        "kinds": {
+            kind: _kind([move for move in moves if kind in move.carried])
+            | {"proxy_cpu_ms": parts.carried_ms[name]}
+            for kind, name in KINDS.items()
+        },
         "captures_per_s": parts.tracked.per_s,
         "captures_p99_ms": parts.tracked.p99_ms,
         "captures_asked_per_s": parts.asked.per_s,
@@ -241,6 +255,7 @@ def table(result: dict[str, Any]) -> str:
         ("each session, moved together with others, ms", result["together_ms"]),
         ("pause of a client, 99th percentile, ms", result["p99_pause_ms"]),
         ("the same before the migration, ms", result["p99_jitter_ms"]),
+        ("requests that were buffered", result["buffered_requests"]),
         ("errors", result["errors"]),
         ("attempts that failed", result["failed_attempts"]),
         ("each session, moved alone, ms", result["mean_ms"]),
@@ -248,8 +263,14 @@ def table(result: dict[str, Any]) -> str:
         ("pgbench -S beside it, tps", result["load_tps"]),
     ]
     kinds = [
-        [name.replace("_", " "), each["mean_ms"], each["pause_ms"], each["state_bytes"]]
-        for name, each in result["kinds"].items()
+        [
+            f"with {kind.replace('_', ' ')}",
+            each["mean_ms"],
+            each["pause_ms"],
+            each["proxy_cpu_ms"],
+            each["state_bytes"],
+        ]
+        for kind, each in result["kinds"].items()
     ]
     parts = [
         ("capture of what was tracked", result["captures_per_s"], result["captures_p99_ms"]),
@@ -261,7 +282,10 @@ def table(result: dict[str, Any]) -> str:
     return "\n\n".join(
         (
             figures.table(["a hundred sessions", "measured"], together),
-            figures.table(["moved alone", "ms", "of it paused, ms", "bytes of state"], kinds),
+            figures.table(
+                ["one moved alone", "ms", "paused, ms", "processor time of the proxy, ms", "bytes of state"],
+                kinds,
+            ),
             figures.table(["single parts", "per second", "p99, ms"], parts),
         )
     )

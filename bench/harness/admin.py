@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -27,6 +28,15 @@ class Admin:
     async def post(self, path: str, **body: Any) -> Any:
         """What it says to an order. Raises httpx.HTTPError."""
         return _said(await self.http.post(path, json=body))
+
+    async def metric(self, name: str) -> float:
+        """A metric without labels, as it is now. Raises httpx.HTTPError, LookupError."""
+        answer = await self.http.get("/metrics/prometheus")
+        answer.raise_for_status()
+        found = re.search(rf"^{name} (\S+)$", answer.text, re.MULTILINE)
+        if found is None:
+            raise LookupError(f"there is no metric {name}")
+        return float(found[1])
 
 
 def _said(answer: httpx.Response) -> Any:

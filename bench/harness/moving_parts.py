@@ -7,7 +7,7 @@ percentiles are of real time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import cycle, islice
 from typing import Final
@@ -30,7 +30,8 @@ from helios_trio.session.carrying.tracked import Tracked
 SETTINGS_EACH, STATEMENTS_EACH = 2, 3  # sessions of each kind: the shares of the use case
 AT_ONCE: Final = 10  # captures that ask the server, and wait for it, at the same time
 TRACKED: Final = 20_000  # how often each is done
-ASKED: Final = 1_500
+ASKED: Final = 1_000
+CARRIED: Final = 20
 HAND_OFFS: Final = 10_000
 TESTS: Final = 200_000
 
@@ -54,6 +55,8 @@ class Parts:
     """A session that is to stand still and is in a transaction: whether it is at its safe point now."""
     standstill_us: float
     """An idle session is brought to a standstill and let go."""
+    carried_ms: Mapping[str, float]
+    """Processor time of the proxy for moving a session that has one kind of state (`crowd.Belongings.kind`)."""
 
 
 async def measure(direct: Target) -> Parts:
@@ -64,23 +67,30 @@ async def measure(direct: Target) -> Parts:
         some = await _come_in(inside, mixture * (AT_ONCE // len(mixture)), SESSION_DATABASE)
         shared = await _come_in(inside, mixture[:SETTINGS_EACH], DATABASE)
         sessions = inside.sessions(SESSION_DATABASE)
+        single = [crowd.temporary_table(), crowd.statements(), crowd.settings(0)]
         parts = Parts(
             tracked=tracked_captures(sessions),
             asked=await asked_captures(sessions),
             handoffs=await hand_offs(inside, inside.sessions(DATABASE)),
             safe_point_us=await safe_point_us(some, sessions),
             standstill_us=_microseconds(partial(_stop_and_go, sessions[0]), TESTS // 10),
+            carried_ms={each.kind: await carried_ms(inside, each) for each in single},
         )
-        for each in (some, shared):
-            await each.check()
-            if each.failures:
-                raise RuntimeError(f"sessions are not what they were: {each.failures}")
-            await each.leave()
+        await _part(some)
+        await _part(shared)
     return parts
 
 
 async def _come_in(inside: Inside, everything: Sequence[Belongings], database: str) -> Crowd:
     return await Crowd.gather(inside.target, everything, database)
+
+
+async def _part(some: Crowd) -> None:
+    """Let them go. Raises RuntimeError: they do not have what they had."""
+    await some.check()
+    if some.failures:
+        raise RuntimeError(f"sessions are not what they were: {some.failures}")
+    await some.leave()
 
 
 # -- captures --------------------------------------------------------------------------------------------------
@@ -139,21 +149,37 @@ async def hand_offs(inside: Inside, sessions: Sequence[Session]) -> Pace:
     orders = [MoveOrder(target=name) for name in reversed(TWINS)]
     for order in orders:  # both pools have a connection afterwards
         for id in ids:
-            await _hand_off(inside, id, order)
+            await _move(inside, id, order)
     times: list[int] = []
     began = time.thread_time_ns()
     for order in islice(cycle(orders), HAND_OFFS // len(ids)):
         for id in ids:
             start = time.perf_counter_ns()
-            await _hand_off(inside, id, order)
+            await _move(inside, id, order)
             times.append(time.perf_counter_ns() - start)
     return Pace(_per_s(len(times), time.thread_time_ns() - began), _p99_ms(times))
 
 
-async def _hand_off(inside: Inside, id: int, order: MoveOrder) -> None:
+async def _move(inside: Inside, id: int, order: MoveOrder) -> None:
     report = await inside.fleet.move(id, order)
     if report.outcome is not MoveOutcome.MOVED:
         raise RuntimeError(f"session {id} was not moved: {report}")
+
+
+async def carried_ms(inside: Inside, belongings: Belongings) -> float:
+    """A session in session mode goes to and fro, each time to a connection that was there already."""
+    before = {each.virtual.id for each in inside.sessions(SESSION_DATABASE)}
+    one = await _come_in(inside, [belongings], SESSION_DATABASE)
+    (id,) = {each.virtual.id for each in inside.sessions(SESSION_DATABASE)} - before
+    orders = [MoveOrder(target=name) for name in reversed(TWINS)]
+    for order in orders:
+        await _move(inside, id, order)
+    began = time.thread_time()
+    for order in islice(cycle(orders), CARRIED):
+        await _move(inside, id, order)
+    seconds = time.thread_time() - began
+    await _part(one)
+    return 1000 * seconds / CARRIED
 
 
 # -- safe points -----------------------------------------------------------------------------------------------

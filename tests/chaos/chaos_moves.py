@@ -101,6 +101,54 @@ def operating(proxy: ProxyProcess) -> Iterator[Operator]:
         yield Operator(api)
 
 
+# -- two names of one server -----------------------------------------------------------------------------------
+
+TWINS: Final = """
+[proxy]
+drain_timeout = "5s"
+[auth]
+method = "trust"
+[control]
+user = "postgres"
+[[backends.pools]]
+name = "blue"
+host = "{host}"
+port = {port}
+[[backends.pools]]
+name = "green"
+host = "{host}"
+port = {port}
+[pool]
+mode = "{mode}"
+max_connections = {connections}
+queue_timeout = "60s"
+"""
+OTHER: Final = {"blue": "green", "green": "blue"}
+
+
+@define
+class TwinStage:
+    """A proxy between two names of the server."""
+
+    proxy: ProxyProcess
+    operator: Operator
+
+    def migrate(self, target: str, expected: int) -> None:
+        """Move every session to this name, and see that all have arrived."""
+        ended = self.operator.migrate(OTHER[target], target)
+        assert (ended["status"], ended["client_errors"], ended["error_count"]) == ("completed", 0, 0)
+        assert [each["backend"] for each in self.operator.sessions()] == [target] * expected
+
+    def only_session(self) -> Json:
+        """The session there is."""
+        (found,) = self.operator.sessions()
+        return found
+
+    def order_move(self, target: str) -> Json:
+        """Move the only session; what the answer says."""
+        return self.operator.post(f"/sessions/{self.only_session()['id']}/migrate", target=target)
+
+
 # -- clients ---------------------------------------------------------------------------------------------------
 
 TABLES: Final = """

@@ -317,7 +317,7 @@ def test_old_primary_killed_after_the_promotion(stack: ExitStack, request: pytes
         busy.all_go_on()
         until(stage.operator.standby, "the old primary is a standby", LONG_PATIENCE)
         busy.all_go_on()
-    print("EEE", ended, busy.errors)
+    assert ended["client_errors"] == len(busy.errors)
     assert busy.sqlstates() <= OVER
     busy.check(stage.node2.execute)
     assert stage.node1.execute("select pg_is_in_recovery()") == [(True,)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from helios_trio.embedded import EmbeddedCluster, EmbeddedError, open_cluster
 from helios_trio.embedded.processes import processes_of
@@ -144,6 +145,17 @@ async def test_unfenced_promotion_leaves_two_primaries() -> None:
         await cluster.rejoin("node1")
         await cluster.wait_for_replay()
         assert await rows(cluster, "node1") == [1]
+
+
+async def test_rejoining_does_not_wait_for_commits_at_the_end_of_sessions() -> None:
+    """A session drops its temporary tables when it ends, with a commit that no standby would ever confirm."""
+    async with open_cluster(standbys=1) as cluster, await cluster.connect("node1") as session:
+        await session.execute("CREATE TEMP TABLE mine (id int)")
+        await cluster.promote("node2", fence=False)
+        with capture_logs() as logs:
+            await cluster.rejoin("node1")
+        assert [each for each in logs if "it is killed" in each["event"]] == []
+        assert cluster.node("node1").role == "standby"
 
 
 async def test_promotion_of_a_paused_primarys_standby() -> None:

@@ -46,9 +46,8 @@ async def follow(standby: Server, primary: Server) -> None:
         ServerDidNotStart, ProgramFailed: not even a fresh clone could be started.
     """
     await ensure_slot(primary, standby.name)
-    if (standby.node.data_dir / "PG_VERSION").exists():
-        if await _prepare(standby, primary) and await _start(standby, primary):
-            return
+    if await _prepare(standby, primary) and await _start(standby, primary):
+        return
     await begin_anew(standby, primary)
 
 
@@ -165,7 +164,7 @@ def timeline(data_dir: Path) -> int:
 
 async def _prepare(standby: Server, primary: Server) -> bool:
     """Bring the data directory to where streaming can go on; false if only a clone would do."""
-    if _rewind_marker(standby).exists():
+    if _rewind_marker(standby).exists() or not (standby.node.data_dir / "PG_VERSION").exists():
         return False
     return standby.is_standby_on_disk or await _rewind(standby, primary)
 

@@ -193,7 +193,8 @@ async def _carry(
             moved = True
         finally:
             _hear(session, lambda _: division.moved() if moved else division.stayed(), b"")
-            if before.error is not None and not order.no_return:  # else its client is told what was not carried
+            # with no way back its client is told what could not be carried, instead
+            if before.error is not None and not order.no_return:
                 session.on_server_lost(before.error)
     return carried
 

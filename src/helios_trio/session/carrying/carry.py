@@ -42,9 +42,7 @@ from helios_trio.session.carrying.steps import Plan, Query, Side, ask, ask_both
 from helios_trio.session.carrying.survey import read_survey
 from helios_trio.session.carrying.temporary import (
     capture_temporary,
-    digest_temporary,
-    restore_temporary,
-    temporary_differences,
+    restore_and_compare,
 )
 from helios_trio.session.carrying.tracked import Tracked
 from helios_trio.session.carrying.undo import Undo
@@ -198,14 +196,12 @@ def _carry_temporary(state: SessionState, tracked: Tracked, order: CarryOrder) -
     """Temporary objects with their rows; bytes."""
     if not state.temporary:
         return 0
-    found = yield from capture_temporary(tracked.on_commit)
+    found = yield from capture_temporary(tracked.on_commit, expected=True)
     refuse(found.reasons)
     if state.size + found.size > order.max_state_size:
         refuse((_too_large(state.size + found.size),))
-    yield from restore_temporary(found)
-    digest = digest_temporary(found)
-    answers = yield from ask_both(digest, digest)
-    _refuse_differences(temporary_differences(answers.old, answers.new))
+    restored = yield from restore_and_compare(found)
+    _refuse_differences(restored.differences)
     return found.size
 
 

@@ -101,7 +101,10 @@ class Answers:
 
 @frozen
 class Stream:
-    """Rows from the old side's COPY ... TO STDOUT into the new side's COPY ... FROM STDIN, never held in memory."""
+    """Rows from the old side's COPY ... TO STDOUT into the new side's COPY ... FROM STDIN, never held in memory.
+
+    Both texts may begin with SET LOCAL, so that CommandComplete comes before CopyOutResponse or CopyInResponse.
+    """
 
     copy_out: str
     copy_in: str
