@@ -62,7 +62,8 @@ class WriterFleet:
 
     async def _write(self, writer: Writer) -> None:
         while not self._stopped:
-            await self._gate.wait()
+            while not self._gate.is_set():  # nothing may come between this look and `busy`
+                await self._gate.wait()
             writer.busy, began = True, trio.current_time()
             await writer.connection.execute(INSERT, (writer.id, writer.acknowledged + 1))
             writer.acknowledged += 1

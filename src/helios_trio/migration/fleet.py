@@ -205,7 +205,10 @@ class LocalFleet:
         pool = await self._pools.pool_like(destination, known)
         count = min(count, pool.planner.limits.max_connections - pool.planner.total)
         pool.keep_ready(variant, count)
-        await _until(lambda: self._pools.idle_of(destination.key, variant) >= count)
+        try:
+            await _until(lambda: self._pools.idle_of(destination.key, variant) >= count)
+        finally:
+            pool.planner.keep_no_longer(variant)
         return count
 
 

@@ -16,9 +16,9 @@ from typing import Final
 
 import structlog
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from helios_trio.errors import HeliosError
+from helios_trio.errors import BackendLost, HeliosError
 from helios_trio.migration.conversation import Conversation
 from helios_trio.migration.dialogue import Dialogue
 from helios_trio.pipeline.fleet import MoveOrder, MoveOutcome, MoveReport
@@ -143,6 +143,18 @@ def _at_once(session: Session, place: Place) -> bool:
 async def _exchange(session: Session, place: Place, order: MoveOrder) -> Carried:
     """The session's connection for one at its new place that carries the same."""
     old = session.leased_connection
+    try:
+        return await _exchange_once(session, old, place, order)
+    except BackendLost:
+        if old is None or old.status is not SlotStatus.CLOSED or not order.no_return:
+            raise
+        return await _exchange_once(session, old, place, order)  # what was tracked of it must do
+
+
+async def _exchange_once(
+    session: Session, old: BackendConnection | None, place: Place, order: MoveOrder
+) -> Carried:
+    """One attempt, with a connection of its own."""
     async with open_lease(place.pool, session.virtual, order.time_limit) as lease:
         await _hear_elsewhere(session, place.hub, order)
         if old is None:  # all there is of it is in the virtual session: settings follow with the next request
@@ -183,13 +195,18 @@ async def _carry(
     session: Session, old: BackendConnection, new: BackendConnection, order: MoveOrder
 ) -> Carried:
     """All of the session's state from one connection to the other. Raises HeliosError; then `old` is as it was."""
+    wishes = CarryOrder.of(order)
+    if (
+        order.no_return and old.status is SlotStatus.CLOSED
+    ):  # the old server has died: what was tracked must do
+        wishes = evolve(wishes, asked=False)
     tracked = Tracked.of(session.virtual, old.side, new.side, shared=session.shared)
     division, moved = tracked.division, False
     hear_old = partial(_hear, session, division.on_old)
     hear_new = partial(_hear, session, division.on_new)
     with Conversation(old, hear_old) as before, Conversation(new, hear_new) as after:
         try:
-            carried = await Dialogue(before, after).follow(carry(tracked, CarryOrder.of(order)))
+            carried = await Dialogue(before, after).follow(carry(tracked, wishes))
             moved = True
         finally:
             _hear(session, lambda _: division.moved() if moved else division.stayed(), b"")

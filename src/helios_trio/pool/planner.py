@@ -266,6 +266,10 @@ class Planner(Generic[S]):
         self.variants[key] = variant
         self.spare[key] = max(self.spare.get(key, 0), count)
 
+    def keep_no_longer(self, variant: Variant) -> None:
+        """Those that are idle stay for their time; no more are opened."""
+        self.spare.pop(_key(variant), None)
+
     def move(self, slot: S, status: SlotStatus) -> None:
         """THE way a connection changes its status: it is in exactly one list."""
         if slot.status is _IDLE:

@@ -22,7 +22,7 @@ from helios_trio.net.pipe import Pipe
 from helios_trio.net.readiness import Readiness
 from helios_trio.net.transport import Transport
 from helios_trio.pool.connection import BackendConnection
-from helios_trio.pool.planner import Ticket
+from helios_trio.pool.planner import SlotStatus, Ticket
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Destination
 from helios_trio.proxy.greeting import Greeting
@@ -498,6 +498,9 @@ class Session(Pipe):
         """The standstill is over: pass on what the client has sent meanwhile."""
         if self.ending is not None:
             return
+        if self._connection is not None and self._connection.status is SlotStatus.CLOSED:
+            self.on_server_lost(None)  # it was lost meanwhile, and nobody had another server for the session
+            return
         if self.requests.need is Need.STANDSTILL:
             self._resume()
         elif self.requests.need is Need.LEASE and self._ticket is None:
@@ -558,8 +561,15 @@ class Session(Pipe):
 
     # -- from the server (pool.connection.LeaseHolder) ----------------------------------------------------------
 
+    @property
+    def _at_rest(self) -> bool:
+        """Somebody else decides what becomes of the session."""
+        return self._standstill is not None and self._standstill.reached
+
     def on_reply_bytes(self, data: bytes) -> None:
         """Bytes for the client."""
+        if self._at_rest and self._connection is not None and self._connection.said_fatal:
+            return
         self.send(data)
         if self._backlog and self._connection is not None:
             self._connection.pause()
@@ -717,7 +727,9 @@ class Session(Pipe):
             self.virtual.statements.pop(b"", None)
 
     def on_server_lost(self, error: Exception | None) -> None:
-        """The connection is gone. What the server said about it has been forwarded."""
+        """The connection is gone. What the server said about it has been forwarded, but for a session at rest."""
+        if self._at_rest:  # whoever holds it may have another server for it; `go_on` finds out
+            return
         connection, self._connection = self._connection, None
         self.requests.detach()
         if connection is not None and connection.side.replies.mid_message:
