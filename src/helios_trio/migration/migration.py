@@ -219,7 +219,9 @@ class Migration:
         if self.began is None:
             await self.admit(self.order)
             self.began, self._from_start = trio.current_time(), self.means.traffic.read()
-        if not await self._target_is_well(compared=False):
+        # a switchover that begins at once has been looked at by `Migrations.start`, and looks again by itself
+        looked_at = self.order.data is DataMode.PHYSICAL and self.order.start_at is None
+        if not (looked_at or await self._target_is_well(compared=False)):
             return
         if self.order.data is DataMode.PHYSICAL:
             await self._switch_over()
