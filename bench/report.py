@@ -70,6 +70,18 @@ GOALS: Final = (
     _at_least("bulk", "COPY in, MB/s to direct", "ratios.copy_in", 0.8),
     _at_most("bulk", "growth of the proxy meanwhile, MiB", "rss_growth_mib", 16),
     _at_most("idle", "memory per idle session, KiB", "kib_per_session", 25),
+    _at_most("migration", "90 of 100 sessions moved at once, under load, s", "total_seconds", 1.5),
+    _at_most("migration", "one session moved alone, under load, ms", "mean_ms", 15),
+    _at_most("migration", "pause of a client meanwhile, 99th percentile, ms", "p99_pause_ms", 50),
+    _at_most("migration", "errors of clients, and state that was lost", "errors", 0),
+    _at_least("migration", "captures/s of what was tracked", "captures_per_s", 20_000),
+    _at_most("migration", "one of these, 99th percentile, ms", "captures_p99_ms", 1.5),
+    _at_least("migration", "captures/s, the old server asked too", "captures_asked_per_s", 1000),
+    _at_least(
+        "migration", "sessions/s handed from pool to pool between transactions", "handoffs_per_s", 10_000
+    ),
+    _at_most("migration", "one of these, 99th percentile, ms", "handoffs_p99_ms", 0.3),
+    _at_most("migration", "test for a safe point, us", "safe_point_us", 1),
 )
 NAMES: Final = tuple(dict.fromkeys(goal.bench for goal in GOALS))
 

@@ -1,7 +1,7 @@
 """A crowd of clients whose sessions have state, who ask something small again and again and time every answer.
 
 All live in one Trio loop. What each of them has is known, so every answer is judged: one that is wrong or does not come
-is noted with the client it happened to. Called by `migration` and `inside`.
+is noted with the client it happened to. Called by `migration` and `moving_parts`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The parts of a proxy inside this process, so that single functions can be measured on real sessions.
 
-Between two names of one server, without its admin listener. Called by `migration`.
+Between two names of one server, without its admin listener. Called by `moving_parts`.
 """
 
 from __future__ import annotations

@@ -166,12 +166,16 @@ async def test_a_failure_leaves_the_session_where_it_was(
                 await furnish(client)
                 met = Trouble(at, does)
                 outcome = await move_with(live, client, met, **order)
-                if outcome is MoveOutcome.LOST:  # in the last step of all: the state was with the new server already
+                if (
+                    outcome is MoveOutcome.LOST
+                ):  # in the last step of all: the state was with the new server already
                     assert (trouble, met.steps) == ("new server dies", at)
                     with pytest.raises(psycopg.errors.AdminShutdown):
                         await client.ask("SELECT 1")
                     continue
-                if met.steps >= at:  # how often a lock is looked at differs, so that the last steps may not come
+                if (
+                    met.steps >= at
+                ):  # how often a lock is looked at differs, so that the last steps may not come
                     assert outcome in (MoveOutcome.FAILED, MoveOutcome.PINNED), f"step {at}"
                 await look(client)
                 await unlock_twice(client)

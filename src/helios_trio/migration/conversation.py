@@ -38,10 +38,12 @@ class Reading:
     codec: str
     #: called when the server begins to take rows
     poke: Callable[[], None]
+    #: the request was to describe something
+    wants_columns: bool = False
     rows: list[Row] = field(factory=list)
     tags: list[str] = field(factory=list)
     error: ErrorFields | None = None
-    columns: tuple[Column, ...] = ()
+    _described: bytes | None = None
 
     def on_reply(self, code: int, body: bytes) -> bytes | None:
         """See `wire.replies.Watcher`."""
@@ -54,10 +56,7 @@ class Reading:
         elif code == Backend.COPY_IN_RESPONSE:
             self.poke()
         elif code == Backend.ROW_DESCRIPTION:
-            self.columns = tuple(
-                Column(each.name, each.type_oid, each.type_modifier)
-                for each in RowDescription.decode(body).fields
-            )
+            self._described = body
         return None
 
     def _take_row(self, body: bytes) -> None:
@@ -72,7 +71,15 @@ class Reading:
     @property
     def answer(self) -> Answer:
         """What has come."""
-        return Answer(tuple(self.rows), tuple(self.tags), self.error, self.columns)
+        return Answer(tuple(self.rows), tuple(self.tags), self.error, self._columns)
+
+    @property
+    def _columns(self) -> tuple[Column, ...]:
+        """Taken apart only where they were asked for: queries are described too, and nobody wants to know."""
+        if self._described is None or not self.wants_columns:
+            return ()
+        fields = RowDescription.decode(self._described).fields
+        return tuple(Column(each.name, each.type_oid, each.type_modifier) for each in fields)
 
 
 class Conversation:
@@ -108,7 +115,7 @@ class Conversation:
         """Send all in one write; who wants the answers waits for `settle`. Raises NotEncodable."""
         codec, expected = self.codec, self.connection.side.replies
         frames = b"".join(_frames(each, codec) for each in requests)  # may raise: nothing is expected yet
-        readings = [Reading(codec, self._poke) for _ in requests]
+        readings = [Reading(codec, self._poke, isinstance(each, DescribePortal)) for each in requests]
         for request, reading in zip(requests, readings, strict=True):
             expected.watch(_ANSWERED_BY[type(request)] | replies.SWALLOW, reading)
             if not isinstance(request, Query):

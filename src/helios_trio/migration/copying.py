@@ -36,18 +36,21 @@ class CopyRelay:
     def on_bytes(self, data: bytes) -> None:
         """Bytes of the old server's answer."""
         data = self._rest + data
-        at, out = 0, []
-        while at < len(data):
+        end, at, begin, out = len(data), 0, 0, []
+        while at < end:
             if not self._left:
-                if len(data) - at < _HEAD:
+                if end - at < _HEAD:
                     break
+                if (data[at] == Backend.COPY_DATA) is not self._passes:
+                    if self._passes:  # a run of rows ends here
+                        out.append(data[begin:at])
+                    self._passes, begin = not self._passes, at
                 self._left = 1 + _length_at(data, at + 1)[0]
-                self._passes = data[at] == Backend.COPY_DATA
-            piece = data[at : at + self._left]
-            if self._passes:
-                out.append(piece)
-            self._left -= len(piece)
-            at += len(piece)
+            size = min(self._left, end - at)
+            self._left -= size
+            at += size
+        if self._passes:
+            out.append(data[begin:at])
         self._rest = data[at:]
         if out and not self._abandoned and self._target.side.replies.copy_in:
             self._pass(b"".join(out))

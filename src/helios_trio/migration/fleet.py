@@ -6,8 +6,8 @@ Used by: assembly (makes it), migration, admin.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -39,6 +39,8 @@ _GROUP_TIME: Final = 0.1
 _POLL: Final = 0.002
 
 
+#: Sessions at rest whose state is carried at the same time: more of them would only wait for each other's servers.
+CARRIED_AT_ONCE: Final = 4
 #: database and user, as the client calls them
 Asked: TypeAlias = tuple[str, str]
 
@@ -51,6 +53,7 @@ class LocalFleet:
         self._pools = pools
         self._hubs = hubs
         self._directory = directory
+        self._turns = trio.CapacityLimiter(CARRIED_AT_ONCE)
 
     # -- looking -----------------------------------------------------------------------------------------------
 
@@ -110,10 +113,23 @@ class LocalFleet:
             place = await self._place(session, order.target)
         except HeliosError as error:
             return MoveReport(session=id, outcome=MoveOutcome.FAILED, reasons=(error.message,))
-        report = await transfer(session, place, order)
+        async with self._turn_of(session):
+            report = await transfer(session, place, order)
         if report.outcome is MoveOutcome.BUSY:
             return await self._press(session, order, report)
         return report
+
+    @asynccontextmanager
+    async def _turn_of(self, session: Session) -> AsyncIterator[None]:
+        """Sessions that could move at once take turns: each stands still for its own move, not for that of all others.
+
+        One that is at work, or is held anyway, need not: while it is waited for nobody else shall be.
+        """
+        if session.idle:
+            async with self._turns:
+                yield
+        else:
+            yield
 
     async def _press(self, session: Session, order: MoveOrder, report: MoveReport) -> MoveReport:
         """A session has not come to a safe point in time: what the order says is to be done then."""

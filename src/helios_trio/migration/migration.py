@@ -228,10 +228,10 @@ class Migration:
             return
         while True:
             await self._serve_phase()
-            if not await self._target_is_well(compared=True):
-                return
             if self.phase + 1 == len(self.phases):
                 self.turn(Turn.FINISH)
+                return
+            if not await self._target_is_well(compared=True):
                 return
             self._enter_phase(self.phase + 1)
             if self.order.mode is MigrationMode.MANUAL:

@@ -8,6 +8,19 @@ import psycopg
 import pytest
 from temporary_rig import ROLES
 
+#: They start servers of other releases, or go on for long: left out unless `--every-mode` is given.
+_LONG = ("test_carry_releases.py", "test_temporary_releases.py", "test_temporary_random.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what a short run does not have."""
+    if config.getoption("--every-mode"):
+        return
+    left_out = [item for item in items if item.path.name in _LONG]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item.path.name not in _LONG]
+
 
 @pytest.fixture(scope="session")
 def carry_database(direct_dsn: str, create_database: Callable[[str, str], psycopg.Connection]) -> str:
