@@ -228,10 +228,11 @@ class Migration:
             return
         while True:
             await self._serve_phase()
-            if self.phase + 1 == len(self.phases):
-                self.turn(Turn.FINISH)
+            last = self.phase + 1 == len(self.phases)  # nobody is left at the source to be compared with
+            if not await self._target_is_well(compared=not last):
                 return
-            if not await self._target_is_well(compared=True):
+            if last:
+                self.turn(Turn.FINISH)
                 return
             self._enter_phase(self.phase + 1)
             if self.order.mode is MigrationMode.MANUAL:
