@@ -105,3 +105,4 @@ def test_moving_sessions_answer_as_if_they_stayed(twins: Twins) -> None:
     run()
     outcomes = json.loads(twins.report.read_text())
     assert outcomes["moved"] > PROGRAMS
+    assert not [each for each in outcomes if not each.startswith(("moved", "gone"))]
