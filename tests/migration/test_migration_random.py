@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from migration_rig import FakeSession, Rig, make_rig, running, until
 
@@ -168,6 +168,12 @@ def was_left(migration: Migration) -> bool:
 
 @settings(max_examples=150, deadline=None)
 @given(ORDERS, st.sampled_from(WhenUnhealthy), st.lists(STEPS, max_size=25), st.sampled_from(OPERATORS))
+@example(  # the target is down for a moment, and well again when it is looked at
+    {"mode": MigrationMode.GRADUAL, "leftovers": Leftovers.WAIT, "phases": PHASES},
+    WhenUnhealthy.PAUSE,
+    [("wait", 0.0), ("wait", 0.0), ("down", True), ("wait", 0.0)],
+    Turn.PAUSE,
+)
 def test_a_migration_always_ends_in_order(
     order: dict[str, Any], on_unhealthy: WhenUnhealthy, steps: list[tuple[str, Any]], last: Turn
 ) -> None:

@@ -229,6 +229,40 @@ async def test_an_old_server_that_dies_takes_its_session_along(
 
 
 @pytest.mark.parametrize("mode", MODES)
+async def test_what_is_sent_meanwhile_is_kept_and_answered(
+    mode: str, direct_address: tuple[str, int]
+) -> None:
+    """Rule 19: it goes to the new server, once, and the report says that something waited."""
+    answers: list[Any] = []
+    async with (
+        live_proxy(direct_address, mode) as live,
+        live.client() as client,
+        trio.open_nursery() as nursery,
+    ):
+        await furnish(client)
+        session = live.only_session()
+
+        async def ask() -> None:
+            answers.append(await client.ask("INSERT INTO basket (item) VALUES ('three') RETURNING id"))
+
+        async def send(dialogue: Dialogue) -> None:
+            nursery.start_soon(ask)
+            while not session.standstill.kept:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+
+        with pytest.MonkeyPatch.context() as patch:
+            Trouble(2, send).install(patch)
+            report = await live.fleet.move(session.virtual.id, MoveOrder(target=other(session)))
+        assert (report.outcome, report.buffered) == (MoveOutcome.MOVED, 1)
+        assert 0 < report.pause <= report.seconds
+        with trio.fail_after(10):
+            while not answers:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+        assert answers == [[(3,)]]
+        assert await client.ask("SELECT count(*) FROM basket") == [(3,)]
+
+
+@pytest.mark.parametrize("mode", MODES)
 async def test_a_transaction_is_waited_for(mode: str, direct_address: tuple[str, int]) -> None:
     """No safe point inside a transaction: the session stays, and moves when the transaction has ended."""
     async with live_proxy(direct_address, mode) as live, live.client() as client:

@@ -227,17 +227,20 @@ class Migration:
             await self._switch_over()
             return
         while True:
-            await self._serve_phase()
+            served = await self._serve_phase()
             last = self.phase + 1 == len(self.phases)  # nobody is left at the source to be compared with
             if not await self._target_is_well(compared=not last):
                 return
-            if last:
+            if not served:  # it was down, and is up again
+                await trio.sleep(LOOK_AGAIN)
+            elif last:
                 self.turn(Turn.FINISH)
                 return
-            self._enter_phase(self.phase + 1)
-            if self.order.mode is MigrationMode.MANUAL:
-                self.turn(Turn.PAUSE, reason="manual: the next phase begins with resume")
-                return
+            else:
+                self._enter_phase(self.phase + 1)
+                if self.order.mode is MigrationMode.MANUAL:
+                    self.turn(Turn.PAUSE, reason="manual: the next phase begins with resume")
+                    return
 
     def _enter_phase(self, index: int) -> None:
         self.phase = index
@@ -245,8 +248,8 @@ class Migration:
         self._tell("migration phase", reason=f"{self.current_phase.percent:g} %")
         self.on_change(self)
 
-    async def _serve_phase(self) -> None:
-        """Move those who belong to the target now until the phase is over, or the target is down."""
+    async def _serve_phase(self) -> bool:
+        """Move those who belong to the target now until the phase is over: whether it is, or the target is down."""
         diversion = diversion_of(self.order, self.current_phase.percent)
         self.divert(diversion)
         self._from_phase = self.means.traffic.read()
@@ -256,8 +259,9 @@ class Migration:
             while not self._is_down():
                 await self._move_belonging(diversion)
                 if trio.current_time() >= ends and self._is_phase_done():
-                    return
+                    return True
                 await trio.sleep(self._until_next_look(ends))
+            return False
         finally:
             self._left_of_phase, self._phase_ends = self.left_of_phase, None
 
@@ -319,12 +323,11 @@ class Migration:
         """The operator has decided: all that is left, now."""
         self._enter_phase(len(self.phases) - 1)
         self._left_of_phase = 0.0
-        await self._serve_phase()
-        if self._is_down():
+        if await self._serve_phase():
+            self.turn(Turn.FINISH)
+        else:
             self.divert(None)
             self.turn(Turn.PAUSE, reason=f"{self.order.target} is down")
-        else:
-            self.turn(Turn.FINISH)
 
     async def _roll_back(self) -> None:
         """Move back those who were moved, and those who were placed on the target because of this migration."""

@@ -58,6 +58,8 @@ class _Course:
 
     began: float = field(factory=trio.current_time)
     stood_still: float | None = None
+    #: how often the client has sent something meanwhile
+    kept: int = 0
     carried: Carried | None = None
 
     def report(self, session: int, outcome: MoveOutcome, *reasons: str) -> MoveReport:
@@ -72,6 +74,7 @@ class _Course:
             carried={} if carried is None else carried.counts,
             missed={} if carried is None else carried.missed,
             state_size=0 if carried is None else carried.size,
+            buffered=self.kept,
         )
 
 
@@ -87,6 +90,7 @@ async def transfer(session: Session, place: Place, order: MoveOrder) -> MoveRepo
             async with session.standstill.standing(None if order.buffer else NoBudget()):
                 course.stood_still = session.standstill.since
                 course.carried = await _exchange(session, place, order)
+                course.kept = session.standstill.kept
     except trio.TooSlowError:
         if course.stood_still is None:
             return course.report(id, MoveOutcome.BUSY, "it did not come to a safe point in time")

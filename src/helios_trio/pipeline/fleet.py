@@ -117,7 +117,7 @@ class MoveReport:
     #: what capture found on the server that tracking had missed: kind -> how many (rule 8)
     missed: Mapping[str, int] = field(factory=dict)
     state_size: int = 0
-    #: requests that waited meanwhile
+    #: how often the client has sent something that was kept meanwhile
     buffered: int = 0
 
 

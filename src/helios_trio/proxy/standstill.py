@@ -67,7 +67,7 @@ class Stoppable(Protocol):
 class Standstill:
     """Whether a session is to stand still, and whether it does."""
 
-    __slots__ = ("_budget", "_changed", "_session", "_transfer", "_wanted", "reached", "since")
+    __slots__ = ("_budget", "_changed", "_session", "_transfer", "_wanted", "kept", "reached", "since")
 
     def __init__(self, session: Stoppable) -> None:
         self._session = session
@@ -75,6 +75,8 @@ class Standstill:
         self._budget: Budget | None = None
         self._changed = trio.Event()
         self._transfer: trio.CancelScope | None = None
+        #: how often its client has sent something that was kept, since the standstill was first wanted
+        self.kept = 0
         #: it stands still
         self.reached = False
         #: since when its client's requests are kept, on Trio's clock (seconds)
@@ -120,6 +122,8 @@ class Standstill:
 
     def want(self, budget: Budget | None = None) -> None:
         """The session shall stand still as soon as it can; paired with `let_go`. `budget` limits what is kept."""
+        if not self._wanted:
+            self.kept = 0
         self._wanted += 1
         self._budget = budget or self._budget
         if self._wanted == 1:
@@ -141,6 +145,7 @@ class Standstill:
 
     def may_keep(self, size: int) -> bool:
         """Whether the client may be read from when so many bytes of it have just been kept."""
+        self.kept += 1
         return self._budget is None or self._budget.take(size)
 
     # -- for the session ---------------------------------------------------------------------------------------
@@ -157,6 +162,7 @@ class Standstill:
             requests.need is Need.LEASE and connection is None
         ):  # it waits for a connection: nothing was sent
             session.stop_waiting()
+            self.since = trio.current_time()
             self._reach()
         elif requests.need is Need.STANDSTILL or self._stop():
             self._reach()

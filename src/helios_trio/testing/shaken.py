@@ -53,7 +53,10 @@ class Shaker:
         for reason in report.reasons:
             self.outcomes[f"{report.outcome.value}: {reason}"] += 1
         if self._report is not None:
-            self._report.write_text(json.dumps(self.outcomes))
+            # whoever reads it meanwhile reads the last one, never a half
+            unfinished = self._report.with_suffix(".unfinished")
+            unfinished.write_text(json.dumps(self.outcomes))
+            unfinished.replace(self._report)
 
 
 class ShakenSession(Session):

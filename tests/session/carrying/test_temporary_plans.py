@@ -12,8 +12,8 @@ from temporary_rig import Rig, outcome, run, settings_of
 
 from helios_trio.errors import BackendLost
 from helios_trio.session.carrying.errors import CarryFailed
-from helios_trio.session.carrying.steps import Exchange, Side, Stream, ask
-from helios_trio.session.carrying.temporary import Restored, restore_and_compare, warming_query
+from helios_trio.session.carrying.steps import Exchange, Stream
+from helios_trio.session.carrying.temporary import Restored, restore_and_compare
 from helios_trio.session.carrying.temporary.nodes import Statement
 from helios_trio.sql.kinds import OnCommit
 
@@ -188,17 +188,6 @@ def test_a_chain_of_objects(rig: Rig) -> None:
         run(rig.old, f"create temp view v{number} as select a from v{number - 1}")
     rig.carry()
     assert outcome(rig.new, "select a from v299") == [(b"1",)]
-
-
-def test_warming_leaves_nothing_behind(rig: Rig) -> None:
-    """A connection that waits is asked, and is as it was."""
-    before = settings_of(rig.new)
-    (answer,) = rig.driver.run(ask(Side.NEW, warming_query()))
-    assert answer.error is None
-    assert settings_of(rig.new) == before
-    assert outcome(rig.new, "select pg_my_temp_schema()") == [(b"0",)]
-    run(rig.old, TABLE)
-    rig.carry()
 
 
 def test_comparing_with_the_last_round_trip(rig: Rig) -> None:

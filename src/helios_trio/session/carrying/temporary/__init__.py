@@ -14,17 +14,13 @@ How it is divided: `records`, `catalog`, `catalog_others` say what is read; `clo
 `parts`, `others`, `privileges` write SQL from it, as `nodes`, which know their order; `assembly` and `reasons` put it
 together; `capture`, `restore` and `digest` are the plans; `environment` keeps the client's settings out of all.
 
-Used by: session.carrying.carry; migration (warms connections).
+Used by: session.carrying.carry.
 """
 
 from __future__ import annotations
 
 from helios_trio.session.carrying.temporary.capture import capture_temporary
-from helios_trio.session.carrying.temporary.digest import (
-    digest_temporary,
-    temporary_differences,
-    warming_query,
-)
+from helios_trio.session.carrying.temporary.digest import digest_temporary, temporary_differences
 from helios_trio.session.carrying.temporary.objects import TemporaryObjects
 from helios_trio.session.carrying.temporary.restore import Restored, restore_and_compare, restore_temporary
 
@@ -36,5 +32,4 @@ __all__ = [
     "restore_and_compare",
     "restore_temporary",
     "temporary_differences",
-    "warming_query",
 ]

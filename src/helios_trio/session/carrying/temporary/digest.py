@@ -44,14 +44,6 @@ def digest_temporary(objects: TemporaryObjects) -> tuple[Query, ...]:
     return (read_query(";\n".join(statements)),)
 
 
-def warming_query() -> Query:
-    """For a connection that waits to be somebody's new one: everything a digest asks, so that its caches are filled.
-
-    The first look at a catalog costs a server process several times what the later ones do, and a client would wait.
-    """
-    return read_query(";\n".join([_SERVER, TALLY, *(each.statement() for each in STRUCTURE)]))
-
-
 _SERVER = (
     "SELECT 'server', '', pg_catalog.jsonb_build_object("
     "'major', pg_catalog.current_setting('server_version_num')::pg_catalog.int4 / 10000,"
