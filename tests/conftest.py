@@ -139,8 +139,18 @@ def proxy_statement(proxy_for: Callable[[str], ProxyProcess]) -> ProxyProcess:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--every-mode`: also the combinations of exchange and mode that a short run leaves out."""
-    parser.addoption("--every-mode", action="store_true", help="play every exchange in every mode it allows")
+    """`--every-mode`: also the combinations of exchange and mode, and the long tests, that a short run leaves out."""
+    parser.addoption("--every-mode", action="store_true", help="leave nothing out")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect tests marked as long, unless they were named."""
+    if config.getoption("--every-mode") or any("::" in argument for argument in config.args):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

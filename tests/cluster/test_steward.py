@@ -92,6 +92,7 @@ async def test_facts_of_a_primary_and_its_standby(steward: PostgresSteward, clus
     assert (primary.synchronous_standby_names, standby.synchronous_standby_names) == ("ANY 1 (*)", "")
 
 
+@pytest.mark.long
 async def test_facts_that_speak_against_it(steward: PostgresSteward, cluster: EmbeddedCluster) -> None:
     """A paused replay, a delay, a standby without its primary."""
     await cluster.execute("SELECT pg_wal_replay_pause()", "node2")
@@ -114,6 +115,7 @@ async def test_facts_that_speak_against_it(steward: PostgresSteward, cluster: Em
         await steward.facts("node1")
 
 
+@pytest.mark.long
 async def test_missing_rights_are_named(cluster: EmbeddedCluster) -> None:
     """Before anything is begun, not in the middle of it."""
     steward = PostgresSteward(connector(cluster, "nobody_special"))
@@ -126,6 +128,7 @@ async def test_missing_rights_are_named(cluster: EmbeddedCluster) -> None:
     steward.close()
 
 
+@pytest.mark.long
 async def test_alter_system_switched_off(cluster: EmbeddedCluster, steward: PostgresSteward) -> None:
     """Where an operator forbids it (release 17 and later), that is a missing right, too."""
     if cluster.version < "17":
@@ -145,6 +148,7 @@ async def test_alter_system_switched_off(cluster: EmbeddedCluster, steward: Post
 # -- read-only -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [PostgresSteward, EmbeddedSteward])
 async def test_read_only_and_back(
     kind: type, steward: PostgresSteward, embedded: EmbeddedSteward, cluster: EmbeddedCluster
@@ -166,6 +170,7 @@ async def test_read_only_and_back(
     await any_steward.writable_again("node1")  # asked twice
 
 
+@pytest.mark.long
 async def test_embedded_read_only_ends_with_the_server(
     embedded: EmbeddedSteward, cluster: EmbeddedCluster
 ) -> None:
@@ -178,6 +183,7 @@ async def test_embedded_read_only_ends_with_the_server(
     assert not cluster.node("node1").read_only
 
 
+@pytest.mark.long
 async def test_embedded_read_only_is_for_primaries_that_run(
     embedded: EmbeddedSteward, cluster: EmbeddedCluster
 ) -> None:
@@ -189,6 +195,7 @@ async def test_embedded_read_only_is_for_primaries_that_run(
         await embedded.read_only("node1")
 
 
+@pytest.mark.long
 async def test_open_transactions(steward: PostgresSteward, cluster: EmbeddedCluster) -> None:
     """Writers of any time, and readers begun before: not idle sessions, and not those that begin read-only."""
     async with (
@@ -223,6 +230,7 @@ async def test_open_transactions(steward: PostgresSteward, cluster: EmbeddedClus
 # -- positions -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_last_lsn_covers_commits_that_did_not_wait(
     steward: PostgresSteward, cluster: EmbeddedCluster
 ) -> None:
@@ -241,6 +249,7 @@ async def test_last_lsn_covers_commits_that_did_not_wait(
             await steward.writable_again("node1")
 
 
+@pytest.mark.long
 async def test_next_xid_tells_whether_somebody_wrote(
     steward: PostgresSteward, cluster: EmbeddedCluster
 ) -> None:
@@ -257,6 +266,7 @@ async def test_next_xid_tells_whether_somebody_wrote(
     assert await steward.next_xid("node1") == before + 1
 
 
+@pytest.mark.long
 async def test_a_standby_that_lags_is_waited_for(
     steward: PostgresSteward, cluster: EmbeddedCluster, nursery: trio.Nursery
 ) -> None:
@@ -292,6 +302,7 @@ async def test_promotion(steward: PostgresSteward, cluster: EmbeddedCluster) -> 
     assert "node1" in demotion.note
 
 
+@pytest.mark.long
 async def test_wait_writable_wants_a_new_timeline(steward: PostgresSteward) -> None:
     """A primary of the timeline that is to be left behind is not what was waited for."""
     with trio.move_on_after(0.1) as scope:
@@ -316,6 +327,7 @@ async def test_embedded_demotion(embedded: EmbeddedSteward, cluster: EmbeddedClu
     assert not (await embedded.facts("node1")).read_only
 
 
+@pytest.mark.long
 async def test_embedded_demotion_that_fails(embedded: EmbeddedSteward, cluster: EmbeddedCluster) -> None:
     """With no primary to follow."""
     await cluster.kill_node("node1")
@@ -323,6 +335,7 @@ async def test_embedded_demotion_that_fails(embedded: EmbeddedSteward, cluster: 
         await embedded.demote("node2", "node1")
 
 
+@pytest.mark.long
 async def test_embedded_fence(embedded: EmbeddedSteward, cluster: EmbeddedCluster) -> None:
     """Nothing of the server is left, also when it hangs; it can become a standby again."""
     await cluster.pause("node2")
@@ -332,6 +345,7 @@ async def test_embedded_fence(embedded: EmbeddedSteward, cluster: EmbeddedCluste
     assert cluster.node("node2").role == "standby"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("astray", [False, True])
 async def test_a_third_server_follows_the_new_primary(astray: bool) -> None:
     """It streamed from the old one, and nobody else tells it; if it has got too much from there, it begins anew."""
@@ -356,6 +370,7 @@ async def test_a_third_server_follows_the_new_primary(astray: bool) -> None:
 # -- connections -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_lost_connections_are_replaced(steward: PostgresSteward, cluster: EmbeddedCluster) -> None:
     """One that was closed while nobody used it does not make a question fail."""
     await steward.next_xid("node1")
@@ -364,6 +379,7 @@ async def test_lost_connections_are_replaced(steward: PostgresSteward, cluster: 
     await steward.promote("node1")  # it is primary already
 
 
+@pytest.mark.long
 async def test_an_order_to_promote_that_may_have_been_heard(
     steward: PostgresSteward, cluster: EmbeddedCluster
 ) -> None:

@@ -49,7 +49,7 @@ def test_all_errors_are_reported_at_once() -> None:
         port = 99999
         [pool]
         mode = "transction"
-        [failover]
+        [plugins]
         enabled = true
         """,
         HELIOS__POOL__QUEUE_MAX="many",
@@ -70,9 +70,9 @@ def test_all_errors_are_reported_at_once() -> None:
             'helios.toml: pool.mode: "transction": expected one of session, transaction, statement',
             "environment: HELIOS__POOL__QUEUE_MAX: pool.queue_max: "
             '"many": expected a whole number, at least 0',
-            "helios.toml: failover: unknown section in this version; known here: proxy, auth, control, "
-            "backends, databases, pool, timeouts, health_checks, session_migration, switchover_buffer, admin, "
-            "embedded",
+            "helios.toml: plugins: unknown section in this version; known here: proxy, auth, control, "
+            "backends, databases, pool, timeouts, health_checks, session_migration, switchover_buffer, failover, "
+            "transaction_replay, cursor_restore, admin, embedded",
         ]
     )
 

@@ -99,6 +99,12 @@ def test_the_reference_has_every_section() -> None:
         "session_migration",
         "session_migration.gradual_phases",
         "switchover_buffer",
+        "failover",
+        "failover.triggers",
+        "failover.actions",
+        "transaction_replay",
+        "transaction_replay.journal",
+        "cursor_restore",
         "admin",
         "embedded",
     ]

@@ -86,6 +86,7 @@ async def test_every_process_of_a_killed_node_is_gone() -> None:
         assert processes_of(cluster.primary.data_dir) == []
 
 
+@pytest.mark.long
 async def test_commits_do_not_hang_without_standbys() -> None:
     """Synchronous replication is relaxed with the last standby and comes back with the first."""
     async with open_cluster(standbys=1) as cluster:
@@ -100,6 +101,7 @@ async def test_commits_do_not_hang_without_standbys() -> None:
         assert await rows(cluster, "node2") == [1, 2]
 
 
+@pytest.mark.long
 async def test_watch_notices_a_standby_that_dies() -> None:
     """A standby that ends by itself relaxes synchronous replication when somebody watches."""
     async with open_cluster(standbys=1) as cluster, trio.open_nursery() as nursery:
@@ -115,6 +117,7 @@ async def test_watch_notices_a_standby_that_dies() -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.long
 async def test_pause_and_resume() -> None:
     """A paused node holds its connections without answering, and answers when resumed."""
     async with open_cluster(standbys=0) as cluster, await cluster.connect() as connection:
@@ -134,6 +137,7 @@ async def test_pause_and_resume() -> None:
         assert answered.is_set()
 
 
+@pytest.mark.long
 async def test_unfenced_promotion_leaves_two_primaries() -> None:
     """Without fencing the old primary still takes writes; rejoining discards what only it has."""
     async with open_cluster(standbys=1) as cluster:
@@ -147,6 +151,7 @@ async def test_unfenced_promotion_leaves_two_primaries() -> None:
         assert await rows(cluster, "node1") == [1]
 
 
+@pytest.mark.long
 async def test_rejoining_does_not_wait_for_commits_at_the_end_of_sessions() -> None:
     """A session drops its temporary tables when it ends, with a commit that no standby would ever confirm."""
     async with open_cluster(standbys=1) as cluster, await cluster.connect("node1") as session:
@@ -158,6 +163,7 @@ async def test_rejoining_does_not_wait_for_commits_at_the_end_of_sessions() -> N
         assert cluster.node("node1").role == "standby"
 
 
+@pytest.mark.long
 async def test_promotion_of_a_paused_primarys_standby() -> None:
     """A paused primary is killed when its standby is promoted, so that it cannot come back."""
     async with open_cluster(standbys=1) as cluster:
@@ -167,6 +173,7 @@ async def test_promotion_of_a_paused_primarys_standby() -> None:
         assert await cluster.execute("SELECT pg_is_in_recovery()") == [(False,)]
 
 
+@pytest.mark.long
 async def test_other_standbys_follow_the_new_primary() -> None:
     """With two standbys, the one that is not promoted replicates synchronously from the other."""
     async with open_cluster(standbys=2) as cluster:
@@ -183,6 +190,7 @@ async def test_other_standbys_follow_the_new_primary() -> None:
         assert await rows(cluster, "node1") == [1]
 
 
+@pytest.mark.long
 async def test_refresh_sees_promotions_by_others() -> None:
     """A standby promoted by plain SQL becomes the primary of the cluster's books."""
     async with open_cluster(standbys=1) as cluster:
@@ -194,6 +202,7 @@ async def test_refresh_sees_promotions_by_others() -> None:
         assert cluster.node("node1").role == "standby"
 
 
+@pytest.mark.long
 async def test_restart_keeps_role_and_place() -> None:
     """A restarted node has the same role and port, and a new process."""
     async with open_cluster(standbys=1) as cluster:
@@ -217,6 +226,7 @@ async def test_wrong_requests_are_refused() -> None:
         assert cluster.primary.role == "primary"
 
 
+@pytest.mark.long
 async def test_password_authentication() -> None:
     """With auth="scram-sha-256" the DSN's password is needed and works, also for replication."""
     async with open_cluster(standbys=1, auth="scram-sha-256", database="app", superuser="boss") as cluster:
@@ -235,6 +245,7 @@ async def test_password_authentication() -> None:
         await cluster.rejoin("node1")
 
 
+@pytest.mark.long
 async def test_settings_and_rules_of_the_callers_own() -> None:
     """Settings override the defaults on all nodes; rules come first in pg_hba.conf."""
     async with open_cluster(
@@ -251,6 +262,7 @@ async def test_settings_and_rules_of_the_callers_own() -> None:
         assert rules == [("reject",)]
 
 
+@pytest.mark.long
 async def test_standby_that_has_more_than_its_new_primary_begins_anew() -> None:
     """It got what the old primary wrote after the promotion: nothing of that is left, whenever it comes back."""
     async with open_cluster(standbys=2) as cluster:
@@ -269,6 +281,7 @@ async def test_standby_that_has_more_than_its_new_primary_begins_anew() -> None:
             assert await rows(cluster, node) == [2, 3]
 
 
+@pytest.mark.long
 async def test_standby_that_waits_with_its_replay_is_not_replaced() -> None:
     """It lags because it was told to."""
     async with open_cluster(standbys=1) as cluster:

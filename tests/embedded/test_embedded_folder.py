@@ -71,6 +71,7 @@ async def test_kept_folder_remembers_data_and_roles(tmp_path: Path) -> None:
     assert not sockets.exists()
 
 
+@pytest.mark.long
 async def test_unfinished_failover_is_finished_at_the_next_start(tmp_path: Path) -> None:
     """Of two primaries on disk the one with the newer timeline counts; the other becomes its standby."""
     async with open_cluster(tmp_path / "data", standbys=1) as cluster:
@@ -84,6 +85,7 @@ async def test_unfinished_failover_is_finished_at_the_next_start(tmp_path: Path)
         assert await cluster.execute("SELECT id FROM t", "node1") == [(2,)]
 
 
+@pytest.mark.long
 async def test_number_of_standbys_may_change(tmp_path: Path) -> None:
     """Fewer standbys leave the others stopped and without a slot; more are made or brought back."""
     async with open_cluster(tmp_path / "data", standbys=1):
@@ -124,6 +126,7 @@ async def test_folder_of_another_release_is_refused(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.long
 async def test_killed_owner_leaves_a_folder_that_starts_again(tmp_path: Path) -> None:
     """Servers whose owner was killed are stopped, and what they had acknowledged is there."""
     folder = await run_owner_and_kill_it(str(tmp_path / "data"))
@@ -134,6 +137,7 @@ async def test_killed_owner_leaves_a_folder_that_starts_again(tmp_path: Path) ->
         assert set(processes_of(folder / "node1")).isdisjoint(left)
 
 
+@pytest.mark.long
 async def test_abandoned_temporary_cluster_is_removed() -> None:
     """The next cluster removes a temporary one whose owner was killed, servers included."""
     folder = await run_owner_and_kill_it()
@@ -143,6 +147,7 @@ async def test_abandoned_temporary_cluster_is_removed() -> None:
         assert not folder.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["end", "error", "cancel"])
 async def test_temporary_cluster_leaves_nothing(how: str) -> None:
     """However the block ends, no process and no folder stay behind."""
@@ -164,6 +169,7 @@ async def test_temporary_cluster_leaves_nothing(how: str) -> None:
     assert processes_of(folder / "node1") == processes_of(folder / "node2") == []
 
 
+@pytest.mark.long
 async def test_cancelled_start_leaves_nothing(tmp_path: Path) -> None:
     """A start that is cancelled while a server starts leaves no process and can be repeated."""
     for polls in (1, 5, 25):
@@ -204,6 +210,7 @@ async def test_long_path_has_its_sockets_elsewhere() -> None:
         shutil.rmtree(top)
 
 
+@pytest.mark.long
 def test_blocking_start_and_stop() -> None:
     """Outside Trio: started, used from any run, stopped; nothing needs a running loop in between."""
     blocking = start_blocking(standbys=1)

@@ -24,6 +24,7 @@ def bin_dirs() -> list[Path]:
     return [folder for folder in [*named, *debian, *wheel] if (folder / "postgres").exists()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bin_dir", bin_dirs(), ids=lambda path: str(path).strip("/").replace("/", "-"))
 async def test_other_release_fails_over_and_rejoins(bin_dir: Path) -> None:
     """Replication, promotion and rejoining work the same with any release's programs."""

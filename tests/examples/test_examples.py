@@ -52,6 +52,7 @@ def test_move_me() -> None:
     assert min(map(int, found.groups())) > 0
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_zero_downtime_switchover() -> None:
     """Three switchovers, each with all sessions; nobody gets an error and nothing is lost."""

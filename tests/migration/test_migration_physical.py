@@ -54,6 +54,7 @@ async def test_one_that_takes_itself_back_is_rolled_back() -> None:
         assert status_of(migration).status_reason == "the standby is behind"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", [Conflict([Fault("target", "no standby")]), ZeroDivisionError("a bug")])
 async def test_one_that_cannot_begin_fails(error: Exception) -> None:
     """The proxy goes on."""

@@ -137,6 +137,7 @@ async def test_what_cannot_be_recorded_is_not_begun(tmp_path: Path) -> None:
         assert (list(rig.migrations), rig.fleet.orders) == ([], [])
 
 
+@pytest.mark.long
 @given(st.lists(RECORDS, max_size=4, unique_by=lambda each: each.id))
 def test_records_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, records: list[Record]

@@ -43,6 +43,7 @@ def backends(cluster: EmbeddedCluster) -> dict[str, Backend]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("user", ["helios_control", "nobody_special"])
 async def test_servers_are_told_apart(user: str) -> None:
     """By the user of `helios setup`, and by one that may do nothing but log in."""

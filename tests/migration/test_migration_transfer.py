@@ -152,7 +152,9 @@ def terminate(dsn: str, pid: int) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("trouble", ["error", "new server dies", "time is over"])
+@pytest.mark.parametrize(
+    "trouble", ["error", "new server dies", pytest.param("time is over", marks=pytest.mark.long)]
+)
 async def test_a_failure_leaves_the_session_where_it_was(
     trouble: str, mode: str, direct_address: tuple[str, int], direct_dsn: str
 ) -> None:

@@ -91,18 +91,24 @@ def twins(
         yield Twins(direct_dsn, proxy, report, mode)
 
 
-PROGRAMS = 100
+#: Random programs that are played, in a short run and in a long one.
+PROGRAMS = (35, 300)
 
 
-def test_moving_sessions_answer_as_if_they_stayed(twins: Twins) -> None:
+def test_moving_sessions_answer_as_if_they_stayed(twins: Twins, pytestconfig: pytest.Config) -> None:
     """Every kind of state, in and out of transactions, with a move wherever one is possible."""
 
-    @settings(max_examples=PROGRAMS, deadline=None, suppress_health_check=list(HealthCheck))
+    programs_played = PROGRAMS[bool(pytestconfig.getoption("--every-mode"))]
+
+    @settings(max_examples=programs_played, deadline=None, suppress_health_check=list(HealthCheck))
     @given(programs())
     def run(program: list[Action]) -> None:
         twins.run(program)
 
     run()
     outcomes = json.loads(twins.report.read_text())
-    assert outcomes["moved"] > PROGRAMS
-    assert not [each for each in outcomes if not each.startswith(("moved", "gone"))]
+    assert outcomes["moved"] > programs_played
+    assert not [each for each in outcomes if not each.startswith(("moved", "gone", "pinned"))]
+    # the session of the program before may not have ended on its server yet, and still hold its locks
+    pinned = [each for each in outcomes if each.startswith("pinned: ")]
+    assert not [each for each in pinned if "others wait for advisory lock" not in each]

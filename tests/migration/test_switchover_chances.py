@@ -37,7 +37,7 @@ scripts = st.dictionaries(st.sampled_from(CALLS), behaviours, max_size=3)
 outcomes = st.dictionaries(st.integers(1, 5), st.sampled_from(MoveOutcome), max_size=3)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(script=scripts, outcomes=outcomes, cancel_at=st.none() | st.sampled_from(CALLS), fences=st.booleans())
 def test_all_old_or_all_new(
     script: dict[str, list[Behaviour]],

@@ -104,6 +104,7 @@ def embedded(stage: Stage) -> EmbeddedSteward:
     return EmbeddedSteward(stage.cluster.connect, stage.cluster)
 
 
+@pytest.mark.long
 async def test_ten_switchovers_back_and_forth(stage: Stage) -> None:
     """Each as good as the first; clients past the proxy lose nothing either that was acknowledged."""
     switchover = stage.switchover(embedded(stage))
@@ -155,6 +156,7 @@ async def test_servers_of_somebody_else(stage: Stage) -> None:
     await stage.assert_nothing_lost()
 
 
+@pytest.mark.long
 async def test_the_target_dies_before_the_promotion(stage: Stage) -> None:
     """The old primary goes on, and is writable for everybody."""
 
@@ -172,6 +174,7 @@ async def test_the_target_dies_before_the_promotion(stage: Stage) -> None:
     await stage.assert_nothing_lost()
 
 
+@pytest.mark.long
 async def test_the_old_primary_dies_before_the_promotion(stage: Stage) -> None:
     """The target has all: forward, and the dead server comes back as a standby."""
 
@@ -189,6 +192,7 @@ async def test_the_old_primary_dies_before_the_promotion(stage: Stage) -> None:
     await stage.assert_nothing_lost()
 
 
+@pytest.mark.long
 async def test_a_target_that_hangs_is_fenced(stage: Stage) -> None:
     """It has been asked and does not answer: it is killed, the source goes on, and it becomes a standby again."""
 
@@ -211,6 +215,7 @@ async def test_a_target_that_hangs_is_fenced(stage: Stage) -> None:
     await stage.assert_nothing_lost()
 
 
+@pytest.mark.long
 async def test_cancelled_while_sessions_are_held(stage: Stage) -> None:
     """Everybody goes on, and nothing is left of it."""
 

@@ -73,6 +73,7 @@ def test_what_is_too_deep_is_opaque(name: str) -> None:
     assert facts.normalised is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "count"),
     [

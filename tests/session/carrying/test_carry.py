@@ -148,6 +148,7 @@ def test_a_move_that_fails_at_any_step_leaves_the_session_as_it_was(dsn: str, na
     assert steps_disturbed(dsn, SCENARIOS[name], lambda _: refuse()) >= 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["advisory locks", "channels", "forward only cursors", "everything"])
 def test_a_new_server_that_dies_at_any_step_takes_nothing_along(dsn: str, name: str) -> None:
     """Rule 18: the new connection is lost before each step in turn."""
