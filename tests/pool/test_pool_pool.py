@@ -47,6 +47,9 @@ class Holder:
     def on_server_error(self, frame: bytes, head: int) -> None:
         pass
 
+    def on_server_notice(self, frame: bytes) -> None:
+        pass
+
     def on_server_lost(self, error: Exception | None) -> None:
         self.lost.append(error)
         self.when_lost.set()

@@ -33,6 +33,9 @@ class Owner:
     def on_error(self, frame: bytes, head: int) -> None:
         """Of no interest here."""
 
+    def on_notice(self, frame: bytes) -> None:
+        """Of no interest here."""
+
 
 def server_side(pid: int = 1, label: dict[str, str] | None = None) -> ServerSide:
     """One server connection."""

@@ -32,6 +32,9 @@ class Owner:
     def on_error(self, frame: bytes, head: int) -> None:
         raise AssertionError("not fed")
 
+    def on_notice(self, frame: bytes) -> None:
+        """Of no interest here."""
+
 
 @define(eq=False)
 class Followed:

@@ -49,6 +49,9 @@ class Recorder:
         """Remembers for what."""
         self.errors.append(head)
 
+    def on_notice(self, frame: bytes) -> None:
+        """Of no interest here."""
+
 
 @define(eq=False)
 class Watcher:

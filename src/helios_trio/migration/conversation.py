@@ -173,6 +173,9 @@ class Conversation:
         """The answer that waits for it knows; one that nothing waits for is the server's last word."""
         self._changed.set()
 
+    def on_server_notice(self, frame: bytes) -> None:
+        """Of no interest: nothing is forwarded."""
+
     def on_server_lost(self, error: Exception | None) -> None:
         """Nobody will answer."""
         self.error = error or BackendLost("server closed the connection unexpectedly")

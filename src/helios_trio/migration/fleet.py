@@ -110,7 +110,7 @@ class LocalFleet:
         if session is None:
             return MoveReport(session=id, outcome=MoveOutcome.GONE)
         try:
-            place = await self._place(session, order.target)
+            place = await self.place_of(session, order.target)
         except HeliosError as error:
             return MoveReport(session=id, outcome=MoveOutcome.FAILED, reasons=(error.message,))
         async with self._turn_of(session):
@@ -141,8 +141,8 @@ class LocalFleet:
             session.abort_transaction()
         return report
 
-    async def _place(self, session: Session, target: str) -> Place:
-        """Where a session would be on another backend. Raises HeliosError."""
+    async def place_of(self, session: Session, target: str) -> Place:
+        """Where a session would be on a backend. Raises HeliosError."""
         at = session.destination
         destination = self._directory.destination_at(target, *at.asked)
         if destination.user != at.user:  # rule 22

@@ -179,6 +179,29 @@ async def _exchange_once(
     return carried
 
 
+async def take_up(
+    session: Session, lost: BackendConnection | None, place: Place, order: MoveOrder, *, tell: bool
+) -> None:
+    """Give a session that has lost its connection, if it had one, another, with the state that was tracked.
+
+    `tell`: the client may be told now of parameters that are different. Raises CannotCarry (what died with the server
+    and cannot be had again, by name), and HeliosError for another attempt to be worth it.
+    """
+    at_rest = session.shared and not session.virtual.pinned
+    if lost is None or (at_rest and not session.requests.hub_channels):
+        session.hub = place.hub
+        session.move_to(place.destination, place.pool, None)
+        return
+    async with open_lease(place.pool, session.virtual, order.time_limit) as lease:
+        await _hear_elsewhere(session, place.hub, order)
+        await _carry(session, lost, lease.connection, order)
+        if lease.connection.status is SlotStatus.CLOSED:
+            raise BackendLost("the new server was lost when the session had just been restored there")
+        session.move_to(place.destination, place.pool, lease.keep())
+    if tell:
+        _tell_changes(session, lease.connection)
+
+
 async def _hear_elsewhere(session: Session, hub: ListenerHub, order: MoveOrder) -> None:
     """In the shared modes: notifications come through the listener connection of the new place (rule 13)."""
     channels = session.requests.hub_channels

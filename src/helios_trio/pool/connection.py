@@ -38,8 +38,11 @@ class LeaseHolder(Protocol):
     def on_notification(self, frame: bytes) -> bytes:
         """NotificationResponse; returns what the client gets of it."""
 
-    def on_server_error(self, frame: bytes, head: int) -> None:
-        """ErrorResponse for the expectation `head`."""
+    def on_server_error(self, frame: bytes, head: int) -> bytes | None:
+        """ErrorResponse for the expectation `head`; bytes returned are what the client gets in its place."""
+
+    def on_server_notice(self, frame: bytes) -> bytes | None:
+        """NoticeResponse; bytes returned are what the client gets in its place."""
 
     def on_server_lost(self, error: Exception | None) -> None:
         """The connection is gone; it is closed already."""
@@ -188,9 +191,12 @@ class BackendConnection(Pipe):
             return b""
         return holder.on_parameter(name, frame, self.side.replies.swallowing)
 
-    def on_error(self, frame: bytes, head: int) -> None:
+    def on_error(self, frame: bytes, head: int) -> bytes | None:
         """See `wire.replies.Listener`."""
         if b"\0VFATAL\0" in frame or b"\0VPANIC\0" in frame:
             self.said_fatal = True
-        if self.holder is not None:
-            self.holder.on_server_error(frame, head)
+        return None if self.holder is None else self.holder.on_server_error(frame, head)
+
+    def on_notice(self, frame: bytes) -> bytes | None:
+        """See `wire.replies.Listener`."""
+        return None if self.holder is None else self.holder.on_server_notice(frame)

@@ -69,6 +69,9 @@ class ResetHolder:
         """A connection that cannot be reset cannot be reused."""
         self._failed = True
 
+    def on_server_notice(self, frame: bytes) -> None:
+        """Of no interest: nothing is forwarded."""
+
     def on_server_lost(self, error: Exception | None) -> None:
         """The pool knows."""
 

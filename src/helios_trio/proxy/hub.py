@@ -183,6 +183,9 @@ class ListenerHub:
     def on_server_error(self, frame: bytes, head: int) -> None:
         """The answer that waits for it knows."""
 
+    def on_server_notice(self, frame: bytes) -> None:
+        """Of no interest: nothing is forwarded."""
+
     def on_server_lost(self, error: Exception | None) -> None:
         """See `on_connection_lost`."""
 

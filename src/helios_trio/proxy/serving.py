@@ -6,6 +6,7 @@ Used by: app (gives `Proxy.serve_client` to the listeners, drains and reloads).
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from itertools import count
 from typing import Final, Protocol
 
@@ -79,8 +80,8 @@ class ProxyCounters:
 class Proxy:
     """The clients of this process."""
 
-    #: what serves a client; tests have sessions of their own kind
-    session_type: type[Session] = Session
+    #: makes what serves a client, with the parameters of `Session`; some proxies have sessions of another kind
+    make_session: Callable[..., Session] = Session
 
     def __init__(
         self,
@@ -238,7 +239,7 @@ class Proxy:
             if destination.shared and self._has_other_switches(virtual):
                 await self._try_switches(admitted, destination, virtual)
             connection = await acquire(pool, virtual, settings.queue_timeout, admitted.stream)
-        session = self.session_type(
+        session = self.make_session(
             admitted.stream.transport,
             self.readiness,
             virtual,

@@ -717,14 +717,19 @@ class Session(Pipe):
             ),
         )
 
-    def on_server_error(self, frame: bytes, head: int) -> None:
-        """ErrorResponse: the open unit has failed."""
+    def on_server_notice(self, frame: bytes) -> bytes | None:
+        """NoticeResponse: passed on as it is."""
+        return None
+
+    def on_server_error(self, frame: bytes, head: int) -> bytes | None:
+        """ErrorResponse: the open unit has failed; it is passed on as it is."""
         self.pool.counters.errors += 1
         if self.virtual.following:
             self.virtual.failed = True
         if head & (replies.PARSE | replies.WATCH) == replies.PARSE and self._connection is not None:
             self._connection.side.unnamed = None  # that of a name is watched
             self.virtual.statements.pop(b"", None)
+        return None
 
     def on_server_lost(self, error: Exception | None) -> None:
         """The connection is gone. What the server said about it has been forwarded, but for a session at rest."""

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from helios_trio.errors import ProtocolViolation
 from helios_trio.session import preparing
 from helios_trio.session.effects import ExecuteWatcher, QueryWatcher, SyncWatcher
+from helios_trio.session.guarding import CommitGuard, CommitWatcher
 from helios_trio.session.labels import plan
 from helios_trio.session.prepared import NEVER_PREPARED, PreparedStatement
 from helios_trio.session.server_side import ServerSide
@@ -72,6 +73,7 @@ class Need(Enum):
 
     NOTHING = "nothing"
     LEASE = "a server connection"
+    RECOVERY = "what was lost with a server to be done again"
     EXACT_LEASE = "a server connection opened with the client's own start-up parameters"
     CONFIRMATION = "the server's word on settings or statements that were sent ahead"
     HUB = "the shared listener connection"
@@ -82,6 +84,21 @@ class Need(Enum):
 
 # The member by itself: looking it up in its class costs as much as a call (Python 3.11), and it is per message.
 _NOTHING: Final = Need.NOTHING
+
+
+class _Batch(Enum):
+    """What the commit guard must know of an extended batch, which is a transaction by itself if it began as one."""
+
+    #: it began inside a transaction, or behind requests not answered yet; or nobody can tell what it does
+    UNGUARDED = "unguarded"
+    READS = "reads"
+    WRITES = "writes"
+
+    def with_(self, facts: Facts | None) -> _Batch:
+        """The same with one more statement bound."""
+        if facts is None or not (facts.is_single_write or (facts.plain and not facts.writes)):
+            return _Batch.UNGUARDED
+        return _Batch.WRITES if facts.writes else self
 
 
 class RequestStream:
@@ -122,6 +139,9 @@ class RequestStream:
         self._strange_sequences = False
         #: the connection is known to carry what the client believes
         self._settled = False
+        #: sees to it that the outcome of commits can be found out; None: it cannot
+        self.guard: CommitGuard | None = None
+        self._batch = _Batch.UNGUARDED
 
     @property
     def at_boundary(self) -> bool:
@@ -189,6 +209,18 @@ class RequestStream:
             self._pieces.append(b"")
             self._pieces_size = self._wanted = 0
         self.need = Need.STANDSTILL
+
+    def begin_anew(self) -> None:
+        """The connection is gone: all that was not answered will be fed again, from its beginning."""
+        self.detach()
+        self._pieces.clear()
+        self._pieces_size = self._wanted = self._gap = 0
+        self._gap_forwarded = True
+        self._settled = self._cleanse = self._strange_sequences = False
+        self._batch = _Batch.UNGUARDED
+        self.need = Need.RECOVERY
+        if self.guard is not None:
+            self.guard.settled()
 
     def resume(self) -> bytes:
         """Go on with the bytes that were kept when the stream stopped."""
@@ -266,7 +298,10 @@ class RequestStream:
         end = len(data)
         if end < _SHORTEST_QUERY or data[0] != _QUERY or _length_at(data, 1)[0] != end - 1:
             return False
-        if session.following or session.in_batch or not self._facts_of(data[5:-1]).plain:
+        if session.following or session.in_batch:
+            return False
+        facts = self._facts_of(data[5:-1])
+        if not facts.plain or (self.guard is not None and facts.writes):
             return False
         server = self.server
         if server is None:
@@ -287,6 +322,8 @@ class RequestStream:
         """`_USUAL_END` is all that is left: whether nobody must follow any of it; then it has been noted."""
         session, server = self.session, self.server
         if server is None or not session.in_batch or session.portals or session.following:
+            return False
+        if self._batch is _Batch.WRITES:
             return False
         session.in_batch = False
         server.replies.push_usual_end()
@@ -381,10 +418,31 @@ class RequestStream:
             # PostgreSQL 18 is left in a state where the next Parse fails (XX000, "unexpected state STARTED")
             server.replies.uncertain = True
             session.in_batch = False
+        guard = self.guard
+        if guard is not None and facts.is_single_write and not session.following and self._is_free(server):
+            return (lead or b"") + guard.instead_of(data[at + 5 : following - 1], server)
         if facts.plain and not session.following:
             server.replies.push(replies.QUERY)
             return None if lead is None else lead + data[at:following]
+        if guard is not None and facts.is_commit and server.replies.status != Status.FAILED:
+            return self._guarded_commit(guard, data[at:following], facts, lead)
         return self._query_with_effects(data, at, following, facts, lead)
+
+    @staticmethod
+    def _is_free(server: ServerSide) -> bool:
+        """Whether what is sent now is a transaction by itself."""
+        return server.replies.status == Status.IDLE and not server.replies.owes_client
+
+    def _guarded_commit(self, guard: CommitGuard, frame: bytes, facts: Facts, lead: bytes | None) -> bytes:
+        """COMMIT by a simple query, behind the call that notes it."""
+        session, server = self.session, self._attached
+        note = guard.before_commit(server)
+        inner = QueryWatcher(facts, session, server) if session.following else None
+        if inner is not None:
+            self._settled = False
+            session.outstanding += 1
+        server.replies.watch(replies.QUERY, CommitWatcher(guard, inner))
+        return (lead or b"") + note + frame
 
     def _query_with_effects(
         self, data: bytes, at: int, following: int, facts: Facts, lead: bytes | None
@@ -470,6 +528,8 @@ class RequestStream:
 
     def _parse(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
+        if self.guard is not None and not session.in_batch:
+            self._batch = _Batch.READS if self._is_free(server) else _Batch.UNGUARDED
         lead = None
         statement = preparing.read_parse(data, at, following, self._facts_of)
         if statement is not None and not statement.facts.plain and self._waits_for_exact(statement.facts):
@@ -515,6 +575,8 @@ class RequestStream:
 
     def _bind(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
+        if self.guard is not None and not session.in_batch:
+            self._batch = _Batch.READS if self._is_free(server) else _Batch.UNGUARDED
         lead: bytes | None = None
         if self.shared and not (self._settled or session.in_batch):
             lead = self.settle()
@@ -531,6 +593,8 @@ class RequestStream:
             session.portals[portal] = statement.facts
         elif session.portals:
             session.portals.pop(portal, None)
+        if self._batch is not _Batch.UNGUARDED:
+            self._batch = self._batch.with_(None if statement is None else statement.facts)
         frame: bytes | None = None
         if self.shared and server.unnamed is not statement:
             if statement is not None and preparing.stands(statement, server):
@@ -642,25 +706,32 @@ class RequestStream:
         session, server = self.session, self._attached
         session.in_batch = True
         facts = session.portals.get(data[at + 5 : data.find(0, at + 5)]) if session.portals else None
+        guard, lead = self.guard, None
+        if guard is not None and facts is not None and facts.is_commit:
+            lead = guard.in_batch(server) + data[at:following]
         if facts is None or (preparing.only_transaction_control(facts) and not session.following):
             server.replies.push(replies.EXECUTE)
-            return None
+            return lead
         self._mind(facts)
         self._settled = False
         session.following = True
         session.outstanding += 1
         watcher = ExecuteWatcher(facts.statements, facts.parsed, session, server, facts.text)
         server.replies.watch(replies.EXECUTE, watcher)
-        return None
+        return lead
 
     def _sync(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
+        note: bytes | None = None
+        if self._batch is _Batch.WRITES and session.in_batch and self.guard is not None:
+            note = self.guard.before_sync(server) + data[at:following]
+        self._batch = _Batch.UNGUARDED
         session.in_batch = False
         if session.following:
             server.replies.watch(replies.SYNC, SyncWatcher(session, server))
         else:
             server.replies.push(replies.SYNC)
-        return None
+        return note
 
     def _function_call(self, data: bytes, at: int, following: int) -> bytes | None:
         lead: bytes | None = None

@@ -34,6 +34,8 @@ class ServerSide:
     unnamed: PreparedStatement | None = None
     #: the session that used it last, by id
     last_session: int = 0
+    #: the call of the commit guard is prepared here (`session.guarding`)
+    guarded: bool = False
     #: code that no parser can see into ran here: cleanse before another session uses it
     tainted: bool = False
     #: it carries what nothing can take away (a random seed, loaded code): for its session only, then closed
@@ -45,3 +47,4 @@ class ServerSide:
         """DEALLOCATE ALL or DISCARD ALL ran here."""
         self.prepared.clear()
         self.unnamed = None
+        self.guarded = False

@@ -103,6 +103,17 @@ class VirtualSession:
         """All state by kind, and every reason why the session could not be moved now."""
         return explain(self)
 
+    def lost_its_server(self, *, committed: bool) -> None:
+        """The connection is gone, and the open transaction is over: committed, or taken back."""
+        if committed:
+            self.state.commit()
+        else:
+            self.state.rollback()
+        self.portals.clear()
+        self.outstanding = 0
+        self.failed = self.in_batch = self.exact = self.probe_wanted = False
+        self.following = self.state.following
+
     # -- what binds it -----------------------------------------------------------------------------------------
 
     def bind(self, bond: Bond) -> None:

@@ -137,6 +137,11 @@ _PLAIN_KINDS = frozenset(
 )
 
 
+_CHANGING = frozenset(
+    {StatementKind.INSERT, StatementKind.UPDATE, StatementKind.DELETE, StatementKind.MERGE}
+)
+
+
 @frozen
 class StatementFacts:
     """What one statement does, as far as its text shows.
@@ -256,6 +261,23 @@ class Facts:
     plain: bool
     opaque: bool
     text: bytes = field(repr=False)
+
+    @cached_property
+    def is_commit(self) -> bool:
+        """It is one COMMIT that does not begin another transaction."""
+        control = self.statements[0].transaction if len(self.statements) == 1 else None
+        return control is not None and control.verb is TransactionVerb.COMMIT and not control.chain
+
+    @cached_property
+    def is_single_write(self) -> bool:
+        """It is one statement that changes rows, calls nothing unknown, and can neither commit nor be refused in one.
+
+        INSERT, UPDATE, DELETE, MERGE, or a query with one of them in its WITH.
+        """
+        if len(self.statements) != 1 or not self.plain:
+            return False
+        only = self.statements[0]
+        return only.kind in _CHANGING or (only.kind is StatementKind.SELECT and bool(only.written))
 
     @cached_property
     def fingerprint(self) -> str | None:

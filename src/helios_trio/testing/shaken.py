@@ -81,7 +81,7 @@ def assemble_shaken(config: Config, cluster: EmbeddedCluster | None) -> Assembly
     fleet = LocalFleet(parts.proxy, parts.pools, parts.hubs, parts.directory)
     report = os.environ.get(REPORT_VARIABLE)
     ShakenSession.shaker = Shaker(fleet, list(parts.topology.nodes), Path(report) if report else None)
-    parts.proxy.session_type = ShakenSession
+    parts.proxy.make_session = ShakenSession
     return parts
 
 

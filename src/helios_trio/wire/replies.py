@@ -50,6 +50,8 @@ _BATCH_BEGUN: Final = max(map(len, _BATCH_OF))
 #: What may be answered in one piece that nobody looks into but for its end.
 _ANSWERED_WHOLE: Final = frozenset({QUERY, *_BATCHES})
 
+#: Messages that are looked at and may all the same be longer than what is kept whole.
+_MAY_BE_LONG: Final = (Backend.ERROR_RESPONSE, Backend.NOTICE_RESPONSE)
 _ENDS_BATCH: Final = SYNC | QUERY | FUNCTION
 _IN_BATCH: Final = PARSE | BIND | DESCRIBE | EXECUTE | CLOSE
 
@@ -87,6 +89,7 @@ _LOOKS: Final = {
     Backend.READY_FOR_QUERY: _LOOKED_AT,
     Backend.ERROR_RESPONSE: _LOOKED_AT,
     Backend.COPY_IN_RESPONSE: _LOOKED_AT,
+    Backend.NOTICE_RESPONSE: _LOOKED_AT,
     Backend.PARAMETER_STATUS: _ASYNC,
     Backend.NOTIFICATION_RESPONSE: _ASYNC,
 }
@@ -126,7 +129,7 @@ class Watcher(Protocol):
     def on_reply(self, code: int, body: bytes) -> bytes | None:
         """One message of the watched reply (rows only where the reply is swallowed).
 
-        For an ErrorResponse, bytes returned are forwarded in its place.
+        Bytes returned are forwarded in its place, also where the reply is swallowed.
         """
 
     def on_skipped(self) -> None:
@@ -139,8 +142,14 @@ class Listener(Protocol):
     def on_async(self, code: int, frame: bytes) -> bytes:
         """ParameterStatus or NotificationResponse; returns what the client shall get of it (b"" for nothing)."""
 
-    def on_error(self, frame: bytes, head: int) -> None:
-        """An ErrorResponse came for the expectation `head` (0: it answers nothing)."""
+    def on_error(self, frame: bytes, head: int) -> bytes | None:
+        """An ErrorResponse came for the expectation `head` (0: it answers nothing).
+
+        Bytes returned are forwarded in its place.
+        """
+
+    def on_notice(self, frame: bytes) -> bytes | None:
+        """A NoticeResponse came; bytes returned are forwarded in its place."""
 
 
 class ReplyStream:
@@ -401,19 +410,22 @@ class ReplyStream:
         self, code: int, traits: int, data: bytes, at: int, following: int, head: int
     ) -> bytes | None:
         """A message that is looked at or swallowed; returns what is forwarded in its place, None for itself."""
-        if following > len(data) and traits & (_LOOKED_AT | _ASYNC) and code != Backend.ERROR_RESPONSE:
+        if following > len(data) and traits & (_LOOKED_AT | _ASYNC) and code not in _MAY_BE_LONG:
             raise ProtocolViolation(f"server sent a message of type {chr(code)} that is far too long")
         if traits & _ASYNC:
             return self.listener.on_async(code, data[at:following])
         swallow = bool(head & SWALLOW)
+        if code == Backend.NOTICE_RESPONSE and following > len(data):
+            return b"" if swallow else None  # far too long for anybody to look inside
         if traits & _LOOKED_AT:
             instead = self._look(code, data, at, following, head)
             return b"" if instead is None and swallow else instead
+        instead = None
         if head & WATCH and (swallow or not _is_row(code)):
-            self._watchers[0].on_reply(code, data[at + 5 : following])
+            instead = self._watchers[0].on_reply(code, data[at + 5 : following])
         if head & traits & _KINDS:
             self._pop_watched()
-        return b"" if swallow else None
+        return b"" if instead is None and swallow else instead
 
     def _keep(self, data: bytes, at: int, end: int) -> None:
         """Keep the beginning of a message until there is enough of it to go on."""
@@ -449,27 +461,32 @@ class ReplyStream:
         if code == Backend.READY_FOR_QUERY:
             if following - at != _READY_SIZE:
                 raise ProtocolViolation("server sent a ReadyForQuery that is none")
-            self._on_ready(data[at + 5], data[at + 5 : following], head)
-            return None
+            return self._on_ready(data[at + 5], data[at + 5 : following], head)
         if head & WATCH:
             instead = self._watchers[0].on_reply(code, data[at + 5 : following])
+        if code == Backend.NOTICE_RESPONSE:
+            noticed = self.listener.on_notice(data[at:following])
+            return noticed if instead is None else instead
         if code == Backend.ERROR_RESPONSE:
-            self.listener.on_error(data[at:following], head)
+            reported = self.listener.on_error(data[at:following], head)
+            instead = reported if instead is None else instead
             self._on_error(head)
         else:
             self._on_copy_in()
         return instead
 
-    def _on_ready(self, status: int, body: bytes, head: int) -> None:
+    def _on_ready(self, status: int, body: bytes, head: int) -> bytes | None:
         self.status = status
         self.copy_in = False
+        instead = None
         if head & _ENDS_BATCH:
             if head & WATCH:
-                self._watchers[0].on_reply(Backend.READY_FOR_QUERY, body)
+                instead = self._watchers[0].on_reply(Backend.READY_FOR_QUERY, body)
             self._pop_watched()
         else:  # the answer to a Sync that was sent while a COPY may or may not have failed
             self.uncertain = True
         self._ready_due = not self._expected
+        return instead
 
     def _on_error(self, head: int) -> None:
         """An error ends a simple query by itself; in an extended batch the server skips to the next Sync."""

@@ -45,6 +45,9 @@ class Listener:
     def on_error(self, frame: bytes, head: int) -> None:
         raise AssertionError("not fed")
 
+    def on_notice(self, frame: bytes) -> None:
+        """Of no interest here."""
+
 
 def side_of(connection: psycopg.Connection) -> ServerSide:
     """What the proxy would know of a connection."""

@@ -1,0 +1,209 @@
+"""What the requests of a journal ask for, and what may be done about one that was not answered. Pure.
+
+Used by: failover.recovery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Final, TypeAlias
+
+from attrs import define, field
+
+from helios_trio.failover.journal import Exchange
+from helios_trio.failover.replies import frames_of
+from helios_trio.session.preparing import STATEMENT, read_bind, read_parse
+from helios_trio.sql.facts import UNPARSED, Facts, StatementFacts
+from helios_trio.sql.kinds import CopyPeer, StatementKind, TransactionVerb
+from helios_trio.wire.codes import Backend, Frontend, Status
+from helios_trio.wire.frames import encode_frame
+
+FactsOf: TypeAlias = Callable[[bytes], Facts]
+
+#: Functions that PostgreSQL calls volatile and that leave nothing behind that anybody could miss or find twice.
+_HARMLESS: Final = frozenset(
+    {
+        *("random", "random_normal", "gen_random_uuid", "uuidv4", "uuidv7", "clock_timestamp", "timeofday"),
+        *("pg_sleep", "pg_sleep_for", "pg_sleep_until", "nextval", "currval", "lastval", "set_config"),
+        *(
+            "pg_advisory_lock",
+            "pg_advisory_lock_shared",
+            "pg_try_advisory_lock",
+            "pg_try_advisory_lock_shared",
+        ),
+        *("pg_advisory_xact_lock", "pg_advisory_xact_lock_shared", "pg_try_advisory_xact_lock"),
+        *("pg_try_advisory_xact_lock_shared", "pg_advisory_unlock", "pg_advisory_unlock_shared"),
+        *("pg_advisory_unlock_all", "pg_is_in_recovery", "pg_backend_pid"),
+    }
+)
+#: Statements that change nothing but the session, which is restored without them.
+_OF_THE_SESSION: Final = frozenset(
+    {
+        *(StatementKind.SET, StatementKind.RESET, StatementKind.SHOW, StatementKind.DISCARD),
+        *(StatementKind.PREPARE, StatementKind.DEALLOCATE, StatementKind.LISTEN, StatementKind.UNLISTEN),
+        *(StatementKind.DECLARE, StatementKind.FETCH, StatementKind.MOVE, StatementKind.CLOSE),
+    }
+)
+_READING: Final = frozenset({StatementKind.SELECT, StatementKind.VALUES, StatementKind.EXPLAIN})
+#: Functions whose effects are not in the transaction (rule 28).
+_OUTSIDE: Final = ("dblink", "lo_export", "pg_file_", "pg_terminate_backend", "pg_cancel_backend")
+_ENDS_WELL: Final = (TransactionVerb.COMMIT, TransactionVerb.PREPARE, TransactionVerb.COMMIT_PREPARED)
+
+
+@define(eq=False)
+class Names:
+    """Prepared statements and portals by their names, as the requests of a journal have made them."""
+
+    facts_of: FactsOf
+    #: those that were there before
+    statements: Mapping[bytes, Facts]
+    _parsed: dict[bytes, Facts] = field(factory=dict)
+    _portals: dict[bytes, Facts] = field(factory=dict)
+
+    def asked_by(self, request: bytes) -> Sequence[Facts]:
+        """What a request runs, text by text; `UNPARSED` where that cannot be known."""
+        return tuple(self._texts(request))
+
+    @property
+    def parsed(self) -> frozenset[bytes]:
+        """Names of statements that the requests have prepared."""
+        return frozenset(self._parsed)
+
+    def _texts(self, request: bytes) -> Iterator[Facts]:
+        for code, body in frames_of(request):
+            if code == Frontend.QUERY:
+                yield self.facts_of(body[:-1])
+            elif code == Frontend.FUNCTION_CALL:
+                yield UNPARSED
+            elif code == Frontend.EXECUTE:
+                yield self._portals.get(body[: body.find(0)], UNPARSED)
+            else:
+                self._note(code, body)
+
+    def _note(self, code: int, body: bytes) -> None:
+        frame = encode_frame(code, body)
+        if code == Frontend.PARSE:
+            if (found := read_parse(frame, 0, len(frame), self.facts_of)) is not None:
+                self._parsed[found.name] = found.facts
+        elif code == Frontend.BIND:
+            if (names := read_bind(frame, 0, len(frame))) is not None:
+                portal, name, _ = names
+                known = self._parsed.get(name) or self.statements.get(name)
+                self._portals[portal] = UNPARSED if known is None else known
+        elif code == Frontend.CLOSE and body[:1] == bytes([STATEMENT]):
+            self._parsed.pop(body[1:-1], None)
+
+
+class Fate(Enum):
+    """What is done about a request that was not answered to its end."""
+
+    #: it is sent again, behind what was replayed: it cannot have had effects that stayed
+    RESEND = "resend"
+    #: it ends a transaction, or is one: find out what became of it
+    RESOLVE = "resolve"
+    #: it may have had effects that stayed, and nobody can tell
+    UNKNOWN = "unknown"
+    #: all that was to be said about it has been said, but for the end of the batch
+    FAILED = "failed"
+    #: it gives up a transaction that the server has given up already
+    ROLLED_BACK = "rolled back"
+
+
+def fate_of(exchange: Exchange | None, texts: Sequence[Facts], begun_in: int, token: str | None) -> Fate:
+    """What to do about an exchange that is not done.
+
+    Args:
+        exchange: None: there is none.
+        texts: what it runs.
+        begun_in: transaction status before it.
+        token: the id under which it, or its transaction, commits; None: under none.
+    """
+    if exchange is None:
+        return Fate.RESEND
+    if begun_in == Status.IDLE and exchange.whole:
+        return _fate_of_single(exchange, texts, token)
+    if any(map(_ends_well if begun_in == Status.IDLE else _commits, texts)):
+        alone = len(texts) == 1 and texts[0].is_commit and exchange.whole
+        return Fate.RESOLVE if alone else Fate.UNKNOWN
+    return Fate.ROLLED_BACK if len(texts) == 1 and rolls_back(texts[0]) else Fate.RESEND
+
+
+def _fate_of_single(exchange: Exchange, texts: Sequence[Facts], token: str | None) -> Fate:
+    """Outside a transaction: what it has done is committed at its end, or is not."""
+    if any(code == Backend.ERROR_RESPONSE for code, _ in exchange.answer.messages()):
+        return Fate.FAILED
+    if all(map(leaves_nothing, texts)) or (_begins(texts) and not any(map(_ends_well, texts))):
+        return Fate.RESEND
+    return Fate.RESOLVE if token is not None else Fate.UNKNOWN
+
+
+def leaves_nothing(facts: Facts) -> bool:
+    """Whether it can be run twice and nobody could tell, as far as its text shows (rule 30)."""
+    return facts.parsed and all(map(_leaves_nothing, facts.statements))
+
+
+def _leaves_nothing(statement: StatementFacts) -> bool:
+    if statement.transaction is not None:
+        return statement.transaction.verb is TransactionVerb.BEGIN
+    if not statement.writes and not statement.opaque:
+        return True
+    if statement.kind in _OF_THE_SESSION:
+        return not statement.user_functions
+    if statement.kind not in _READING or statement.written or statement.user_functions:
+        return False
+    called = {*statement.volatile_functions, *statement.session_functions}
+    return called <= _HARMLESS and not statement.notifies
+
+
+def rolls_back(facts: Facts) -> bool:
+    """One ROLLBACK and nothing else, that does not begin another transaction."""
+    control = facts.statements[0].transaction if len(facts.statements) == 1 else None
+    return control is not None and control.verb is TransactionVerb.ROLLBACK and not control.chain
+
+
+def _ends_well(facts: Facts) -> bool:
+    """Whether it may commit, outside a transaction: CALL and DO may, too."""
+    return _commits(facts) or any(each.ends_transaction_itself for each in facts.statements)
+
+
+def _commits(facts: Facts) -> bool:
+    """Whether it may commit the transaction that is open."""
+    if not facts.parsed:
+        return True
+    return any(
+        each.transaction is not None and each.transaction.verb in _ENDS_WELL for each in facts.statements
+    )
+
+
+def _begins(texts: Sequence[Facts]) -> bool:
+    """Whether its first statement begins a transaction, so that nothing behind it is committed without COMMIT."""
+    first = texts[0].statements[0].transaction if texts and texts[0].statements else None
+    return first is not None and first.verb is TransactionVerb.BEGIN
+
+
+def not_replayable(texts: Sequence[Facts]) -> str:
+    """Why a request that was answered must not be done again (rule 28); empty: it may."""
+    for facts in texts:
+        if not facts.parsed:
+            return "a statement of its could not be read"
+        for statement in facts.statements:
+            if reason := _not_replayable(statement):
+                return reason
+    return ""
+
+
+def _not_replayable(statement: StatementFacts) -> str:
+    if statement.copy is not None and statement.copy.peer is not CopyPeer.STDIO:
+        return "it has run COPY with a file or a program of the server"
+    for name in (*statement.user_functions, *statement.volatile_functions, *statement.session_functions):
+        if name.rpartition(".")[2].startswith(_OUTSIDE):
+            return f"it has called {name}(), whose effects are outside of the transaction"
+    control = statement.transaction
+    if control is not None and control.verb in (
+        TransactionVerb.PREPARE,
+        TransactionVerb.COMMIT_PREPARED,
+        TransactionVerb.ROLLBACK_PREPARED,
+    ):
+        return "it has used two-phase commit"
+    return ""

@@ -1,0 +1,62 @@
+"""What is left to be said of an answer that broke off, where it is certain what would have come. Pure.
+
+Used by: failover.recovery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from helios_trio.failover.journal import Exchange
+from helios_trio.failover.replies import frames_of
+from helios_trio.wire.backend_messages import CommandComplete
+from helios_trio.wire.codes import Backend, Frontend, Status
+from helios_trio.wire.frames import encode_frame
+
+_IDLE: Final = encode_frame(Backend.READY_FOR_QUERY, bytes([Status.IDLE]))
+#: A ParameterDescription without parameters.
+_NO_PARAMETERS: Final = encode_frame(Backend.PARAMETER_DESCRIPTION, b"\0\0")
+_EXECUTED: Final = frozenset(
+    {Backend.COMMAND_COMPLETE, Backend.PORTAL_SUSPENDED, Backend.EMPTY_QUERY_RESPONSE}
+)
+
+
+def rest_of_answer(exchange: Exchange, tag: str) -> bytes:
+    """What is missing of the answer to a request that does nothing but end a transaction, which it has."""
+    whole = list(_answer(bytes(exchange.request), CommandComplete(tag).encode()))
+    return b"".join(whole[len(exchange.answer.messages()) :])
+
+
+def _answer(request: bytes, tag: bytes) -> Iterator[bytes]:
+    """All messages that answer it."""
+    for code, body in frames_of(request):
+        match code:
+            case Frontend.PARSE:
+                yield encode_frame(Backend.PARSE_COMPLETE, b"")
+            case Frontend.BIND:
+                yield encode_frame(Backend.BIND_COMPLETE, b"")
+            case Frontend.CLOSE:
+                yield encode_frame(Backend.CLOSE_COMPLETE, b"")
+            case Frontend.DESCRIBE:
+                if body[:1] == b"S":
+                    yield _NO_PARAMETERS
+                yield encode_frame(Backend.NO_DATA, b"")
+            case Frontend.EXECUTE:
+                yield tag
+            case Frontend.SYNC:
+                yield _IDLE
+            case Frontend.QUERY:
+                yield tag
+                yield _IDLE
+
+
+def write_was_answered(exchange: Exchange, held: bytes) -> bool:
+    """Whether all of the answer to a guarded write has come, but for the end of the transaction that it is.
+
+    `held` is the tag of a simple query, which its client has not got yet.
+    """
+    if exchange.request[:1] == b"Q":
+        return bool(held)
+    executed = sum(code == Frontend.EXECUTE for code, _ in frames_of(bytes(exchange.request)))
+    return executed == sum(code in _EXECUTED for code, _ in exchange.answer.messages())

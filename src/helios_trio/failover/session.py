@@ -1,0 +1,307 @@
+"""`RecoverableSession`: a session that outlives its server.
+
+It keeps a journal of what its client and the server have said to each other since the last quiet moment. When its
+connection is lost it does not end: its client is kept waiting, and `failover.recovery` brings it to a server that takes
+writes, does the open transaction again there, and lets the session go on as if nothing had happened.
+
+Used by: failing_over (makes them), failover.recovery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+from attrs import define, field, frozen
+
+from helios_trio.errors import BackendUnavailable, HeliosError
+from helios_trio.failover.journal import Journal, JournalLimits
+from helios_trio.failover.replies import Difference
+from helios_trio.pool.connection import BackendConnection
+from helios_trio.pool.planner import SlotStatus
+from helios_trio.proxy.session import HELD_LIMIT, Ending, Session
+from helios_trio.session.guarding import CommitGuard
+from helios_trio.session.requests import Need
+from helios_trio.wire.codes import Status
+from helios_trio.wire.error_fields import ErrorFields
+
+#: What a server says that is going down or is told to end a connection: the session may live on elsewhere. Whatever
+#: else it ends a connection for (time limits, a dropped database) its client must hear.
+_GOING: Final = frozenset({"57P01", "57P02", "57P03"})
+#: In a NoticeResponse: a COMMIT that waits for standbys gives up waiting, and has committed here (`syncrep.c`).
+_COMMITTED_LOCALLY: Final = "57P01"
+#: Refusals in a row after which a session is not recovered any more.
+_REFUSALS: Final = 3
+
+
+class Replaying(Protocol):
+    """Takes what the server says to a session that is being recovered."""
+
+    def on_reply_bytes(self, data: bytes) -> bytes:
+        """Bytes for the client; returns those it gets."""
+
+    def on_lost(self, error: HeliosError) -> None:
+        """The connection is gone, or none could be had."""
+
+
+@frozen
+class Bonds:
+    """What binds a session to its server, as of the last quiet moment."""
+
+    pins: dict[str, int] = field(factory=dict)
+    bound: dict[str, int] = field(factory=dict)
+    may_hold_locks: bool = False
+
+
+@define(eq=False)
+class Loss:
+    """What a session knows of the connection it has lost."""
+
+    #: None: it had none, and could get none
+    connection: BackendConnection | None
+    backend: str
+    reason: str
+    #: the client has been sent the beginning of a message
+    mid_message: bool = False
+    #: id of the commit that was under way, and the tag held back until it is certain
+    token: str | None = None
+    held: bytes = b""
+    #: the server has said that it has committed, and not that standbys have
+    committed_locally: bool = False
+    #: why what was open cannot be done again: it has been tried
+    doom: Difference | None = None
+
+
+class RecoverableSession(Session):
+    """See the module."""
+
+    __slots__ = (
+        "_before",
+        "_committed_locally",
+        "_recover",
+        "_refusals",
+        "_suspect",
+        "journal",
+        "recovering",
+        "replay",
+    )
+
+    def __init__(
+        self,
+        *arguments: Any,
+        limits: JournalLimits,
+        new_id: Callable[[], str] | None,
+        suspect: Callable[[str, str], None],
+        recover: Callable[[RecoverableSession, Loss], Awaitable[None]],
+        **parameters: Any,
+    ) -> None:
+        """`new_id` makes ids for the commit guard, None: it is off; `suspect`: see `pipeline.rescue.Primaries`."""
+        super().__init__(*arguments, **parameters)
+        self.journal = Journal(limits)
+        if new_id is not None:
+            self.requests.guard = CommitGuard(new_id)
+        #: its server is lost, and `recover` has not come to its end
+        self.recovering = False
+        self.replay: Replaying | None = None
+        self._suspect = suspect
+        self._recover = recover
+        self._before = Bonds()
+        self._committed_locally = False
+        self._refusals = 0
+
+    async def run(self, rest: bytes) -> None:
+        """See `Session`."""
+        if rest:
+            self.journal.note_sent(rest)
+        await super().run(rest)
+
+    @property
+    def idle(self) -> bool:
+        """See `Session`: one that is being recovered has something open."""
+        return not self.recovering and super().idle
+
+    @property
+    def may_be_replayed(self) -> bool:
+        """The client has not said that it wants none of this (`SET helios.replay = off`)."""
+        return self.virtual.label.get("helios.replay", "on").lower() not in ("off", "false", "no", "0")
+
+    # -- what is kept ------------------------------------------------------------------------------------------
+
+    def on_bytes(self, data: bytes) -> None:
+        """See `net.pipe.Pipe`."""
+        self.journal.note_sent(data)
+        if not self.recovering:
+            super().on_bytes(data)
+        elif len(self.journal.pending()) > HELD_LIMIT:
+            self.pause()
+
+    def on_reply_bytes(self, data: bytes) -> None:
+        """See `pool.connection.LeaseHolder`."""
+        if self.replay is not None:
+            data = self.replay.on_reply_bytes(data)
+            if not data:
+                return
+        self.journal.note_received(data)
+        super().on_reply_bytes(data)
+
+    def on_server_ready(self) -> None:
+        """See `pool.connection.LeaseHolder`: outside a transaction there is nothing left to do again."""
+        connection, requests = self._connection, self.requests
+        if (
+            self.replay is None
+            and connection is not None
+            and connection.side.replies.status == Status.IDLE
+            and requests.at_boundary
+        ):
+            self.journal.clear(requests.held)
+            self._refusals = 0
+            virtual = self.virtual
+            if virtual.pins or virtual.bound or virtual.may_hold_locks or self._before.may_hold_locks:
+                self._before = Bonds(dict(virtual.pins), dict(virtual.bound), virtual.may_hold_locks)
+            if requests.guard is not None and requests.guard.token is not None:
+                requests.guard.settled()
+        super().on_server_ready()
+
+    # -- the loss ----------------------------------------------------------------------------------------------
+
+    @property
+    def _may_recover(self) -> bool:
+        """Whether there is a client that could go on."""
+        return not (
+            self.nursery is None
+            or self.ending is not None
+            or self._at_rest
+            or self._half_closed
+            or self._learning
+            or self.requests.said_goodbye
+            or self.requests.violation is not None
+        )
+
+    def on_server_error(self, frame: bytes, head: int) -> bytes | None:
+        """See `pool.connection.LeaseHolder`: that the server goes down is not for the client."""
+        instead = super().on_server_error(frame, head)
+        connection = self._connection
+        fatal = connection is not None and connection.said_fatal and self._may_recover
+        if connection is not None and fatal and ErrorFields.decode(frame[5:]).sqlstate in _GOING:
+            connection.said_fatal = False
+            return b""
+        return instead
+
+    def on_server_notice(self, frame: bytes) -> bytes | None:
+        """See `pool.connection.LeaseHolder`."""
+        if self._may_recover and ErrorFields.decode(frame[5:]).sqlstate == _COMMITTED_LOCALLY:
+            self._committed_locally = True
+            return b""
+        return None
+
+    def on_server_lost(self, error: Exception | None) -> None:
+        """See `pool.connection.LeaseHolder`."""
+        connection = self._connection
+        if self.recovering:
+            self._connection = None
+            if self.replay is not None:
+                self.replay.on_lost(BackendUnavailable(f"the server was lost again: {error}"))
+        elif not self._may_recover or (connection is not None and connection.said_fatal):
+            super().on_server_lost(error)
+        else:
+            self._begin_recovery(connection, str(error or "the server has closed the connection"))
+
+    def _refused(self, error: Exception) -> None:
+        """No connection could be had; but perhaps another server has one."""
+        self._refusals += 1
+        if self.recovering and self.replay is not None:
+            self._ticket = None
+            self.replay.on_lost(BackendUnavailable(str(error)))
+        elif isinstance(error, BackendUnavailable) and self._may_recover and self._refusals < _REFUSALS:
+            self._ticket = None
+            self._begin_recovery(None, error.message)
+        else:
+            super()._refused(error)
+
+    def _begin_recovery(
+        self,
+        connection: BackendConnection | None,
+        reason: str,
+        *,
+        mid_message: bool | None = None,
+        doom: Difference | None = None,
+    ) -> None:
+        guard = self.requests.guard
+        if mid_message is None:
+            mid_message = connection is not None and connection.side.replies.mid_message
+        loss = Loss(
+            connection,
+            self.destination.backend.name,
+            reason,
+            mid_message=mid_message,
+            doom=doom,
+            token=None if guard is None else guard.token,
+            held=b"" if guard is None else guard.held,
+            committed_locally=self._committed_locally,
+        )
+        self._connection = self._last = None
+        self._committed_locally = self._probing = False
+        self.recovering = True
+        self.requests.begin_anew()
+        self._suspect(loss.backend, reason)
+        assert self.nursery is not None, "asked by _may_recover"
+        self.nursery.start_soon(self._recover, self, loss)
+
+    # -- for who recovers it -----------------------------------------------------------------------------------
+
+    def forget_transaction(self, *, committed: bool) -> None:
+        """The open transaction is over with its server; what it has bound the session to is gone with it."""
+        virtual = self.virtual
+        virtual.lost_its_server(committed=committed)
+        if not committed:
+            before = self._before
+            virtual.pins, virtual.bound = dict(before.pins), dict(before.bound)
+            virtual.may_hold_locks = before.may_hold_locks
+
+    def feed_again(self, request: bytes) -> None:
+        """Ask what the client has asked before; what is answered goes to `replay` as long as there is one."""
+        self.requests.need = Need.NOTHING
+        super().on_bytes(request)
+
+    def go_on_with(self, requests: bytes) -> None:
+        """It has a server again: send what was not answered, and serve the client as before."""
+        self.recovering = False
+        if requests:
+            self.feed_again(requests)
+        else:
+            self.requests.need = Need.NOTHING
+        if self.requests.need is Need.NOTHING and not self._stopped:
+            self.unpause()
+        if self.ends_when_idle and self.idle:
+            self.drain()
+        if self._standstill is not None:
+            self._standstill.check()
+
+    def drop_connection(self, reason: str) -> None:
+        """Nothing that was said to the server it has now counts."""
+        connection, self._connection = self._connection, None
+        self._last = None
+        self.replay = None
+        self.stop_waiting()
+        self.requests.begin_anew()
+        if connection is not None and connection.status is not SlotStatus.CLOSED:
+            connection.holder = None
+            self.pool.discard(connection, reason)
+
+    def lose_again(self, doom: Difference, *, mid_message: bool) -> None:
+        """What the new server answers is not what the client has already been told."""
+        connection, guard = self._connection, self.requests.guard
+        token = None if guard is None else guard.token
+        self.drop_connection(doom.text)
+        if guard is not None:
+            guard.token = token
+        self._begin_recovery(connection, doom.text, mid_message=mid_message, doom=doom)
+
+    def tell(self, data: bytes) -> None:
+        """Send the client what no server says; it is kept in the journal as if one had."""
+        self.journal.note_received(data)
+        self.send(data)
+
+    def give_up(self, error: HeliosError) -> None:
+        """It cannot go on; the client is told why."""
+        self.end(Ending.SERVER_LOST, error)

@@ -1,0 +1,200 @@
+"""The commit guard: a transaction writes down its own name before it commits, so that it can be asked for (rule 29).
+
+When a server dies between the COMMIT and its answer, nobody can tell from outside what became of it. So right in front
+of a COMMIT, or of the Sync behind a single write, a call of `helios.note_commit` goes along (`helios setup` makes it):
+in the same flush, answered unseen. An explicit transaction pays for one more request to the server and no round trip.
+
+A single write must be answered before it is committed, as its tag and its rows cannot be had again afterwards: a Flush
+stands between it and the call. A simple query has no such place, so one plain INSERT, UPDATE, DELETE or MERGE is
+sent by the extended protocol, and its client gets what a simple query answers (rule 30): the tag only when the commit
+is certain, as a constraint may be deferred.
+
+Used by: session.requests (asks it), failover.recovery (what was under way?).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import pack
+from typing import Final
+
+from attrs import define, field
+
+from helios_trio.session.prepared import PREFIX
+from helios_trio.session.server_side import ServerSide
+from helios_trio.wire import replies
+from helios_trio.wire.codes import Backend, Frontend
+from helios_trio.wire.frames import encode_frame
+from helios_trio.wire.replies import Watcher
+
+#: Statement and portal on every guarded connection; `pg_prepared_statements` shows it there.
+NAME: Final = PREFIX + b"commit"
+_TEXT: Final = b"SELECT FROM helios.note_commit($1)"
+
+_PARSE: Final = encode_frame(Frontend.PARSE, NAME + b"\0" + _TEXT + b"\0\0\0")
+_EXECUTE: Final = encode_frame(Frontend.EXECUTE, NAME + b"\0\0\0\0\0")
+_BIND_HEAD: Final = NAME + b"\0" + NAME + b"\0\0\0\0\1"
+_SYNC: Final = pack("!BI", Frontend.SYNC, 4)
+_FLUSH: Final = pack("!BI", Frontend.FLUSH, 4)
+
+#: Behind the Parse of a client's simple query: Bind, Describe and Execute of it, with every result as text.
+_RUN_UNNAMED: Final = (
+    encode_frame(Frontend.BIND, b"\0\0\0\0\0\0\0\0")
+    + encode_frame(Frontend.DESCRIBE, b"P\0")
+    + encode_frame(Frontend.EXECUTE, b"\0\0\0\0\0")
+    + _FLUSH
+)
+_QUIET: Final = frozenset({Backend.PARSE_COMPLETE, Backend.BIND_COMPLETE, Backend.NO_DATA})
+
+
+@define(eq=False)
+class CommitGuard:
+    """What one session does about the outcome of its commits."""
+
+    #: makes a new id: a UUID in text form
+    new_id: Callable[[], str]
+    #: id of the commit that is under way; None: there is none, or it has no id
+    token: str | None = None
+    #: CommandComplete of a guarded simple query, which its client has not got yet
+    held: bytes = b""
+    #: ErrorResponse of the call in front of a COMMIT: the transaction has failed by it
+    failure: bytes = b""
+
+    def settled(self) -> None:
+        """Nothing is under way any more."""
+        self.token, self.held, self.failure = None, b"", b""
+
+    # -- what is sent ------------------------------------------------------------------------------------------
+
+    def before_commit(self, server: ServerSide) -> bytes:
+        """Goes in front of a COMMIT that is a simple query."""
+        frames = self._note(server, replies.SWALLOW, _CallWatcher(self, server))
+        server.replies.push(replies.SYNC | replies.SWALLOW)
+        return frames + _SYNC
+
+    def in_batch(self, server: ServerSide) -> bytes:
+        """Goes in front of the Execute of a COMMIT: if it fails, so does the client's batch."""
+        return self._note(server, 0, _CallInBatchWatcher(self, server))
+
+    def before_sync(self, server: ServerSide) -> bytes:
+        """Goes in front of the Sync of a batch that is a transaction by itself."""
+        return _FLUSH + self.in_batch(server)
+
+    def instead_of(self, text: bytes, server: ServerSide) -> bytes:
+        """Goes in place of a simple query of one plain write."""
+        watcher = _WriteWatcher(self, server)
+        for kind in (replies.PARSE, replies.BIND, replies.DESCRIBE, replies.EXECUTE):
+            server.replies.watch(kind, watcher)
+        note = self._note(server, 0, watcher)
+        server.replies.watch(replies.SYNC, watcher)
+        return encode_frame(Frontend.PARSE, b"\0" + text + b"\0\0\0") + _RUN_UNNAMED + note + _SYNC
+
+    def _note(self, server: ServerSide, attended: int, watcher: Watcher) -> bytes:
+        """The call itself, prepared on this connection if it is not yet."""
+        self.token = token = self.new_id()
+        self.failure = b""
+        parse = b""
+        if not server.guarded:
+            server.guarded = True
+            server.replies.watch(replies.PARSE | attended, watcher)
+            parse = _PARSE
+        server.replies.watch(replies.BIND | attended, watcher)
+        server.replies.watch(replies.EXECUTE | attended, watcher)
+        value = token.encode()
+        return (
+            parse
+            + encode_frame(Frontend.BIND, _BIND_HEAD + pack("!I", len(value)) + value + b"\0\0")
+            + _EXECUTE
+        )
+
+
+@define(eq=False)
+class _CallWatcher:
+    """Reads the answers to a call that goes ahead of a COMMIT, all of which are swallowed."""
+
+    guard: CommitGuard
+    server: ServerSide
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.ERROR_RESPONSE:
+            self.server.guarded = False  # perhaps it was the Parse that failed
+            self.guard.failure = encode_frame(code, body)
+        return None
+
+    def on_skipped(self) -> None:
+        """An earlier message of the call has failed."""
+
+
+@define(eq=False)
+class _CallInBatchWatcher:
+    """Reads the answers to a call within the client's batch: nothing but an error is for the client."""
+
+    guard: CommitGuard
+    server: ServerSide
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.ERROR_RESPONSE:
+            self.server.guarded = False
+            return None
+        return b"" if code != Backend.NOTICE_RESPONSE else None
+
+    def on_skipped(self) -> None:
+        """An earlier message of the batch has failed: the statement may not have been prepared."""
+        self.server.guarded = False
+
+
+@define(eq=False)
+class CommitWatcher:
+    """Reads the answer to a COMMIT behind a call: one that became a rollback by the call's failure is no success."""
+
+    guard: CommitGuard
+    #: who else wants to see it
+    inner: Watcher | None
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        instead = None if self.inner is None else self.inner.on_reply(code, body)
+        if code == Backend.COMMAND_COMPLETE and self.guard.failure and body.startswith(b"ROLLBACK"):
+            return self.guard.failure
+        return instead
+
+    def on_skipped(self) -> None:
+        """A simple query inside a failed batch is discarded by the server."""
+        if self.inner is not None:
+            self.inner.on_skipped()
+
+
+@define(eq=False)
+class _WriteWatcher:
+    """Makes of the answers to an extended batch what a simple query is answered, once it is committed."""
+
+    guard: CommitGuard
+    server: ServerSide
+    _tags: list[bytes] = field(factory=list)
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code in _QUIET:
+            return b""
+        if code == Backend.COMMAND_COMPLETE:
+            return self._hold(encode_frame(code, body))
+        if code == Backend.ERROR_RESPONSE:
+            self.guard.held = b""
+            self.server.guarded &= not self._tags  # perhaps it was the call's Parse that failed
+        elif code == Backend.READY_FOR_QUERY:
+            held, self.guard.held = self.guard.held, b""
+            return held + encode_frame(code, body)
+        return None
+
+    def _hold(self, tag: bytes) -> bytes:
+        """The first is the client's; the other is that of the call."""
+        if not self._tags:
+            self.guard.held = tag
+        self._tags.append(tag)
+        return b""
+
+    def on_skipped(self) -> None:
+        """An earlier message has failed: the call may not have been prepared."""
+        self.server.guarded = False

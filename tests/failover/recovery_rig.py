@@ -1,0 +1,117 @@
+"""A proxy inside a test whose sessions outlive their connections, in front of one real server that stays alive."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import trio
+from attrs import define, field
+
+from helios_trio.app import ServeOptions, Signals, run
+from helios_trio.assembly import Assembly, assemble
+from helios_trio.config.loader import loads
+from helios_trio.control.connection import ControlConnection
+from helios_trio.failover.counters import ReplayCounters
+from helios_trio.failover.journal import JournalLimits
+from helios_trio.failover.outcome import OutcomeResolver
+from helios_trio.failover.recovery import Means, ReplaySettings, recover
+from helios_trio.failover.session import RecoverableSession
+from helios_trio.migration.fleet import LocalFleet
+from helios_trio.net.listener import open_listeners
+
+CONFIG: Final = """
+[proxy]
+listen_address = "127.0.0.1:0"
+admin_listen_address = "off"
+drain_timeout = "1s"
+[auth]
+method = "trust"
+[control]
+user = "postgres"
+[failover]
+enabled = false
+[[backends.pools]]
+name = "only"
+host = "{host}"
+port = {port}
+[pool]
+mode = "{mode}"
+max_connections = 10
+queue_timeout = "5s"
+"""
+
+
+@define(eq=False)
+class SameServer:
+    """See `pipeline.rescue.Primaries`: nothing is ever wrong with the server."""
+
+    suspicions: Counter[str] = field(factory=Counter)
+
+    def suspect(self, backend: str, reason: str) -> None:
+        """Counted."""
+        self.suspicions[backend] += 1
+
+    async def settled(self, backend: str) -> str:
+        """It is what it was."""
+        await trio.lowlevel.checkpoint()
+        return backend
+
+
+@define
+class RecoveryRig:
+    """The running proxy, and what became of its sessions."""
+
+    parts: Assembly
+    port: int
+    counters: ReplayCounters
+
+    def parameters(self, **more: Any) -> dict[str, Any]:
+        """For a driver."""
+        return {"host": "127.0.0.1", "port": self.port, "user": "postgres", **more}
+
+
+@asynccontextmanager
+async def recovering_proxy(
+    address: tuple[str, int], mode: str, *, guarded: bool = True, time_limit: float = 60.0
+) -> AsyncIterator[RecoveryRig]:
+    """A proxy in this mode in front of the server at `address`; the block has `time_limit` seconds."""
+    text = CONFIG.format(host=address[0], port=address[1], mode=mode)
+    parts = assemble(loads(text, {}, source="recovery_rig", folder=Path.cwd()), None)
+    fleet = LocalFleet(parts.proxy, parts.pools, parts.hubs, parts.directory)
+    primaries, counters = SameServer(), ReplayCounters()
+
+    async def connect(backend: str, database: str) -> ControlConnection:
+        host, port = address
+        return await ControlConnection.connect(
+            host=host, port=port, user="postgres", dbname=database, autocommit=True
+        )
+
+    means = Means(
+        primaries=primaries,
+        outcomes=OutcomeResolver(connect=connect),
+        place_of=fleet.place_of,
+        facts_of=parts.proxy.facts.facts,
+        settings=ReplaySettings(time_limit=20.0),
+        counters=counters,
+    )
+    parts.proxy.make_session = partial(
+        RecoverableSession,
+        limits=JournalLimits(),
+        new_id=(lambda: str(uuid4())) if guarded else None,
+        suspect=primaries.suspect,
+        recover=partial(recover, means),
+    )
+    told = Signals()
+    listeners = await open_listeners(parts.config.proxy.listen_address)
+    with trio.fail_after(time_limit):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, parts, ServeOptions(), listeners, told)
+            yield RecoveryRig(parts, int(str(listeners[0].address).rpartition(":")[2]), counters)
+            told.stop.set()
+            told.stop_now.set()

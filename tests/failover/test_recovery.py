@@ -1,0 +1,108 @@
+"""A client's server process is killed at every moment of what it does; the server itself lives (rules 27 to 30)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+import trio
+from recovery_rig import recovering_proxy
+
+MODES = ["session", "transaction"]
+TABLE = "CREATE TABLE account (id int PRIMARY KEY, balance int); INSERT INTO account VALUES (1, 100), (2, 100)"
+
+
+def kill_all(dsn: str, database: str) -> None:
+    """End all server processes of clients in this database."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = %s AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+            (database,),
+        )
+
+
+@pytest.fixture
+def database(create_database: Callable[[str, str], psycopg.Connection], request: Any) -> str:
+    """A database of the test's own, with tokens and a table."""
+    from helios_trio.control.setup import SetupSettings, setup_sql
+
+    name = f"recovery_{abs(hash(request.node.name)) % 10**8}"
+    connection = create_database(name, TABLE)
+    connection.execute(setup_sql(SetupSettings()))
+    return name
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_between_transactions(
+    mode: str, database: str, direct_dsn: str, direct_address: tuple[str, int]
+) -> None:
+    """What the session had is there again."""
+    async with recovering_proxy(direct_address, mode) as rig:
+
+        def client() -> None:
+            with psycopg.connect(**rig.parameters(dbname=database), autocommit=True) as connection:
+                connection.execute("SET application_name = 'abc'")
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+                kill_all(direct_dsn, database)
+                assert connection.execute("SHOW application_name").fetchone() == ("abc",)
+
+        await trio.to_thread.run_sync(client)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_inside_a_transaction(
+    mode: str, database: str, direct_dsn: str, direct_address: tuple[str, int]
+) -> None:
+    """It is done again, and commits once."""
+    async with recovering_proxy(direct_address, mode) as rig:
+
+        def client() -> None:
+            with psycopg.connect(**rig.parameters(dbname=database)) as connection:
+                connection.execute("SET LOCAL work_mem = '5MB'")
+                connection.execute("UPDATE account SET balance = balance - 10 WHERE id = %s", (1,))
+                kill_all(direct_dsn, database)
+                found = connection.execute("UPDATE account SET balance = balance + 10 WHERE id = 2 RETURNING *")
+                assert found.fetchall() == [(2, 110)]
+                assert connection.execute("SHOW work_mem").fetchone() == ("5MB",)
+                kill_all(direct_dsn, database)
+                connection.commit()
+                assert connection.execute("SELECT * FROM account ORDER BY id").fetchall() == [(1, 90), (2, 110)]
+
+        await trio.to_thread.run_sync(client)
+        assert rig.counters.transactions_replayed == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_another_has_changed_what_was_read(
+    mode: str, database: str, direct_dsn: str, direct_address: tuple[str, int]
+) -> None:
+    """40001, at the next request, and the transaction is over as after any error."""
+    async with recovering_proxy(direct_address, mode) as rig:
+
+        def client() -> None:
+            with psycopg.connect(**rig.parameters(dbname=database)) as connection:
+                assert connection.execute("SELECT sum(balance) FROM account").fetchone() == (200,)
+                with psycopg.connect(direct_dsn, dbname=database) as other:
+                    other.execute("UPDATE account SET balance = 0")
+                kill_all(direct_dsn, database)
+                with pytest.raises(psycopg.errors.SerializationFailure):
+                    connection.execute("SELECT 1")
+                with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+                    connection.execute("SELECT 1")
+                connection.rollback()
+                assert connection.execute("SELECT sum(balance) FROM account").fetchone() == (0,)
+                connection.commit()
+                assert connection.execute("SELECT sum(balance) FROM account").fetchone() == (0,)
+                with psycopg.connect(direct_dsn, dbname=database) as other:
+                    other.execute("UPDATE account SET balance = 1")
+                kill_all(direct_dsn, database)
+                with pytest.raises(psycopg.errors.SerializationFailure):
+                    connection.commit()
+                kill_all(direct_dsn, database)
+                assert connection.execute("SELECT sum(balance) FROM account").fetchone() == (2,)
+
+        await trio.to_thread.run_sync(client)
+        assert rig.counters.replay_mismatches == {"rows": 2}
