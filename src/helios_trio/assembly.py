@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+import psycopg
 import trio
 from attrs import define, evolve
 
@@ -19,11 +20,14 @@ from helios_trio.admin.parts import Parts, Reloaded, Running
 from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
-from helios_trio.config.backends import BackendSettings
 from helios_trio.config.words import ClientTls, WithoutKey
 from helios_trio.control.connection import ControlConnection
 from helios_trio.embedded import EmbeddedCluster
 from helios_trio.errors import BackendUnavailable
+from helios_trio.failing_over import controller_of
+from helios_trio.failing_over import reconfigure as reconfigure_failover
+from helios_trio.failover.controller import Controller
+from helios_trio.failover.counters import ReplayCounters
 from helios_trio.migration.fleet import LocalFleet
 from helios_trio.moving import Moving, moving_of
 from helios_trio.net.dial import ServerAddress
@@ -31,6 +35,7 @@ from helios_trio.net.readiness import Readiness
 from helios_trio.net.tls import ClientTLS, ServerTLS
 from helios_trio.net.transport import Keepalive
 from helios_trio.pipeline.backend import Backend
+from helios_trio.pipeline.rescue import Primaries
 from helios_trio.pool.connect import send_cancel
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.pools import Pools
@@ -46,11 +51,10 @@ from helios_trio.proxy.serving import Proxy, ProxyLimits, shared_pid
 from helios_trio.proxy.userlist import AuthFile
 from helios_trio.proxy.watchdog import Watchdog
 from helios_trio.sql.cache import FactsCache
+from helios_trio.watching import Watching, backends_of, embedded_backends, watching_of
 
 #: Seconds to deliver a cancel request.
 _CANCEL_TIME_LIMIT: Final = 5.0
-#: Stands for "no limit" of connections to one server.
-_NO_LIMIT: Final = 1 << 30
 
 ConnectControl = Callable[[Backend], Awaitable[ControlConnection]]
 
@@ -63,6 +67,7 @@ class Assembly:
     cluster: EmbeddedCluster | None
     readiness: Readiness
     topology: Topology
+    watching: Watching
     pools: Pools
     cancels: CancelRegistry
     hubs: Hubs
@@ -72,6 +77,10 @@ class Assembly:
     proxy: Proxy
     watchdog: Watchdog
     moving: Moving
+    #: None: nobody takes over from a primary that died (failover.enabled, failover.mode)
+    primaries: Controller | None
+    #: what was done for sessions that lost their server
+    replays: ReplayCounters
     admin: Parts
     connect_control: ConnectControl
     #: the API key that was made because no file has any; to be shown once
@@ -92,12 +101,14 @@ class Assembly:
         self.pools.reconfigure(config.pool.for_)
         self.topology.failure_threshold = config.health_checks.failure_threshold
         self.moving.reconfigure(config)
+        if self.primaries is not None:
+            reconfigure_failover(self.primaries, config)
         limit_holds(self.proxy, config)
 
     @property
     def connect_as(self) -> Callable[[str, str], Awaitable[ControlConnection]]:
         """Opens control connections to the server that takes writes."""
-        return _writer_connector(self.topology, _Control(self.config, self.cluster))
+        return _writer_connector(self.topology, _Control(self.config, self.cluster, self.primaries))
 
 
 def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
@@ -143,12 +154,26 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         pools=pools,
         connect=control.connect,
     )
+    watching = watching_of(config, topology, control.connect, moving.events)
+    primaries = controller_of(
+        config,
+        cluster,
+        topology=topology,
+        placement=placement,
+        pools=pools,
+        holds=proxy.holds,
+        moving=moving,
+        connect_to=control.connect_to,
+    )
+    control.primaries = primaries
+    replays = ReplayCounters()
     access, made_key = access_of(config)
     return Assembly(
         config=config,
         cluster=cluster,
         readiness=readiness,
         topology=topology,
+        watching=watching,
         pools=pools,
         cancels=cancels,
         hubs=hubs,
@@ -158,6 +183,8 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         proxy=proxy,
         watchdog=Watchdog(proxy, config.timeouts),
         moving=moving,
+        primaries=primaries,
+        replays=replays,
         admin=Parts(
             proxy=proxy,
             pools=pools,
@@ -173,6 +200,9 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
             running=Running(config, _nothing_to_reload),
             migrations=moving.migrations,
             switchover=moving.switchover,
+            primaries=primaries,
+            replays=replays,
+            manual=watching.manual,
             started_at=time.time(),
         ),
         connect_control=control.connect,
@@ -215,37 +245,6 @@ def open_health(config: Config) -> bool:
 # -- servers ---------------------------------------------------------------------------------------------------
 
 
-def backends_of(config: Config) -> list[Backend]:
-    """The configured servers as the rest of the proxy knows them."""
-    return [_backend_of(each) for each in config.backends.pools]
-
-
-def _backend_of(each: BackendSettings) -> Backend:
-    return Backend(
-        name=each.name,
-        host=each.host,
-        port=each.port,
-        role=each.role.value,
-        priority=each.priority,
-        weight=each.weight,
-        region=each.region or "",
-        tags=each.tags,
-        max_connections=each.max_connections or _NO_LIMIT,
-        database=each.database or "",
-        user=each.user or "",
-    )
-
-
-def embedded_backends(cluster: EmbeddedCluster) -> list[Backend]:
-    """The nodes of the embedded cluster, reached over their unix sockets, which is cheaper than TCP."""
-    return [
-        Backend(
-            name=node.name, host=str(node.socket_dir), port=node.port, role="auto", max_connections=_NO_LIMIT
-        )
-        for node in cluster.nodes
-    ]
-
-
 def server_tls_of(config: Config, backends: list[Backend]) -> dict[str, ServerTLS]:
     """TLS towards each server, by the backend's name."""
     found = {
@@ -275,10 +274,16 @@ class _Control:
 
     config: Config
     cluster: EmbeddedCluster | None
+    #: says which server takes writes when the one that did is gone; None: nobody knows
+    primaries: Primaries | None = None
 
     async def connect(self, backend: Backend) -> ControlConnection:
         """To one server, for probes."""
-        return await self.connect_as(backend, self.config.control.user, self.config.control.database)
+        return await self.connect_to(backend, self.config.control.database)
+
+    async def connect_to(self, backend: Backend, database: str) -> ControlConnection:
+        """To a database of one server."""
+        return await self.connect_as(backend, self.config.control.user, database)
 
     async def connect_as(self, backend: Backend, user: str, database: str) -> ControlConnection:
         """As that user; the password is the control user's, if that is who it is."""
@@ -302,7 +307,13 @@ def _writer_connector(
         writer = topology.writer
         if writer is None:
             raise BackendUnavailable("no server is known to take writes")
-        return await control.connect_as(writer.backend, user, database)
+        try:
+            return await control.connect_as(writer.backend, user, database)
+        except (psycopg.OperationalError, OSError):
+            if control.primaries is None:
+                raise
+            settled = await control.primaries.settled(writer.backend.name)
+        return await control.connect_as(topology.nodes[settled].backend, user, database)
 
     return connect
 

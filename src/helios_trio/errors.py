@@ -99,6 +99,14 @@ class BackendUnavailable(HeliosError):
     code = "backend_unavailable"
 
 
+class BackendCutOff(BackendUnavailable):
+    """The server has been given up, as dead or as succeeded by another; whoever waits may find that one."""
+
+    sqlstate = "57P03"
+    code = "backend_cut_off"
+    hint = "Retry later."
+
+
 class BackendLost(HeliosError):
     """The server connection a session was using is gone."""
 

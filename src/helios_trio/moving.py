@@ -1,6 +1,6 @@
 """What moves sessions - fleet, orchestrator, switchover - made from a configuration and wired to each other.
 
-Used by: assembly (makes it), app (runs it).
+Used by: assembly (makes it), app (runs it), failing_over (another steward).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def moving_of(
     if not config.session_migration.enabled:
         return Moving(counted, counters, events, examiner, None, None)
     switchover = Switchover(
-        counted, topology, placement, _steward(cluster, topology, connect), switchover_settings(config)
+        counted, topology, placement, steward_of(cluster, topology, connect), switchover_settings(config)
     )
     means = Means(
         fleet=counted,
@@ -94,7 +94,7 @@ def moving_of(
     )
 
 
-def _steward(
+def steward_of(
     cluster: EmbeddedCluster | None, topology: Topology, connect: Connect
 ) -> EmbeddedSteward | PostgresSteward:
     """Who changes the roles of servers: of our own cluster's with more means than of anybody else's."""

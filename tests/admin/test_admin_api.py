@@ -100,6 +100,8 @@ async def test_topology(parts: Parts) -> None:
     assert status == 200
     assert isinstance(body, dict)
     assert (body["primary"], body["ready"]) == ("node1", True)
+    assert (body["provider"], body["primary_status"]) == ("postgres", "confirmed")
+    assert body["pending_primary"] is None
     one, two = body["nodes"]
     assert TIME.fullmatch(one.pop("checked_at"))
     assert one == {
@@ -116,6 +118,7 @@ async def test_topology(parts: Parts) -> None:
         "replayed_lsn": None,
         "lag_seconds": None,
         "lag_bytes": None,
+        "sync_state": None,
         "timeline": 3,
         "system_identifier": "77",
         "server_version": "18.6",

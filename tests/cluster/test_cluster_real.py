@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
 import trio
+from psycopg.pq import TransactionStatus
 
-from helios_trio.cluster.prober import watch
+from helios_trio.cluster.prober import Probes
 from helios_trio.cluster.topology import NodeRole, Topology
 from helios_trio.control import ControlConnection
 from helios_trio.embedded import EmbeddedCluster, open_cluster
 from helios_trio.pipeline.backend import Backend
+from helios_trio.testing.faults import open_fault_proxy
 
 pytestmark = pytest.mark.cluster
 
@@ -43,7 +47,7 @@ async def test_promotion_is_seen() -> None:
         await cluster.execute("CREATE ROLE prober LOGIN")
         await cluster.wait_for_replay()
         topology = topology_of(cluster)
-        await probing.start(watch, topology, connector(cluster, "prober"), INTERVAL, TIMEOUT)
+        await probing.start(Probes(topology, connector(cluster, "prober"), INTERVAL, TIMEOUT).run)
         one, two = topology.nodes["node1"], topology.nodes["node2"]
         assert (one.role, two.role) == (NodeRole.PRIMARY, NodeRole.STANDBY)
         assert topology.ready
@@ -93,12 +97,83 @@ async def test_paused_server_is_given_up_and_found_again() -> None:
     """Connections that stay open while nothing answers do not deceive the prober."""
     async with open_cluster(standbys=0) as cluster, trio.open_nursery() as probing:
         topology = topology_of(cluster)
-        await probing.start(watch, topology, connector(cluster, "postgres"), INTERVAL, 0.5)
+        await probing.start(Probes(topology, connector(cluster, "postgres"), INTERVAL, 0.5).run)
         assert topology.ready
         await cluster.pause("node1")
         await until(lambda: not topology.ready)
         await cluster.resume("node1")
         await until(lambda: topology.ready)
+        probing.cancel_scope.cancel()
+
+
+async def test_server_behind_a_dead_network_is_found() -> None:
+    """Packets vanish, in both directions or in one; the connection stays open on both ends."""
+    async with open_cluster(standbys=0) as cluster, trio.open_nursery() as probing:
+        node = cluster.primary
+        async with open_fault_proxy((node.host, node.port)) as network:
+            topology = Topology.of([Backend("node1", *network.address)])
+            probes = Probes(topology, connector(cluster, "postgres"), INTERVAL, 0.5)
+            await probing.start(probes.run)
+            for line in (network.to_server, network.to_client):
+                assert topology.ready
+                line.swallow = True
+                await until(lambda: not topology.ready)
+                assert "no answer within 0.5 s" in topology.nodes["node1"].reason
+                network.heal()
+                await until(lambda: topology.ready)
+            await network.unbind()
+            network.cut()
+            probes.probe_now("node1")
+            await until(lambda: not topology.ready)
+            assert "refused" in topology.nodes["node1"].reason
+        probing.cancel_scope.cancel()
+
+
+async def test_backend_that_outlives_its_postmaster_deceives_nobody() -> None:
+    """Rule 25: an old connection may still answer; a new one cannot be had."""
+    async with open_cluster(standbys=0) as cluster, trio.open_nursery() as probing:
+        topology = topology_of(cluster)
+        probes = Probes(topology, connector(cluster, "postgres"), 3600.0, TIMEOUT)
+        await probing.start(probes.run)
+        async with await cluster.connect() as busy, trio.open_nursery() as nursery:
+            nursery.start_soon(busy.execute, "SELECT count(*) FROM generate_series(1, 1e12::bigint)")
+            await until(lambda: busy.pgconn.transaction_status == TransactionStatus.ACTIVE)
+            os.kill(cluster.primary.pid or 0, signal.SIGKILL)
+            probes.probe_now("node1")
+            await until(lambda: not topology.ready)
+            os.kill(busy.info.backend_pid, signal.SIGKILL)  # it is still there
+            busy.cancel_grace = 0.0
+            nursery.cancel_scope.cancel()
+        probing.cancel_scope.cancel()
+
+
+async def test_standbys_have_a_sync_state() -> None:
+    """The primary knows it, by the name that the standby has there; unprivileged users are not told."""
+    async with open_cluster(standbys=1) as cluster, trio.open_nursery() as probing:
+        await cluster.execute("CREATE ROLE nobody_special LOGIN")
+        await cluster.wait_for_replay()
+        topology, blind = topology_of(cluster), topology_of(cluster)
+        await probing.start(Probes(topology, connector(cluster, "postgres"), INTERVAL, TIMEOUT).run)
+        await probing.start(Probes(blind, connector(cluster, "nobody_special"), INTERVAL, TIMEOUT).run)
+        two = topology.nodes["node2"]
+
+        def state() -> str | None:
+            found = topology.seen_by_primary(two)
+            return found.sync_state if found else None
+
+        await until(lambda: state() in ("sync", "quorum"))
+        one = topology.nodes["node1"].observed
+        assert one is not None
+        assert one.synchronous_standby_names
+        await cluster.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+        await cluster.execute("SELECT pg_reload_conf()")
+        await until(lambda: state() == "async")
+        one = topology.nodes["node1"].observed
+        assert one is not None
+        assert one.synchronous_standby_names == ""
+        assert one.standbys[0].state == "streaming"
+        assert blind.seen_by_primary(blind.nodes["node2"]) is None
+        assert blind.ready
         probing.cancel_scope.cancel()
 
 
@@ -108,7 +183,7 @@ async def test_revoked_functions_leave_the_role() -> None:
         await cluster.execute("CREATE ROLE prober LOGIN")
         await cluster.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
         topology = topology_of(cluster)
-        await probing.start(watch, topology, connector(cluster, "prober"), INTERVAL, TIMEOUT)
+        await probing.start(Probes(topology, connector(cluster, "prober"), INTERVAL, TIMEOUT).run)
         node = topology.nodes["node1"]
         assert topology.ready
         assert node.role is NodeRole.PRIMARY

@@ -267,6 +267,18 @@ async def test_next_xid_tells_whether_somebody_wrote(
 
 
 @pytest.mark.long
+async def test_next_xid_counts_writers_under_way(steward: PostgresSteward, cluster: EmbeddedCluster) -> None:
+    """One that has written and not ended is beyond every snapshot, and could still commit."""
+    before = await steward.next_xid("node1")
+    async with await cluster.connect() as connection:
+        await connection.execute("BEGIN; INSERT INTO t VALUES (1)")
+        begun = await steward.next_xid("node1")
+        await connection.execute("SAVEPOINT s; INSERT INTO t VALUES (2)")
+        assert before < begun < await steward.next_xid("node1")
+        await connection.execute("ROLLBACK")
+
+
+@pytest.mark.long
 async def test_a_standby_that_lags_is_waited_for(
     steward: PostgresSteward, cluster: EmbeddedCluster, nursery: trio.Nursery
 ) -> None:

@@ -71,8 +71,8 @@ def test_all_errors_are_reported_at_once() -> None:
             "environment: HELIOS__POOL__QUEUE_MAX: pool.queue_max: "
             '"many": expected a whole number, at least 0',
             "helios.toml: plugins: unknown section in this version; known here: proxy, auth, control, "
-            "backends, databases, pool, timeouts, health_checks, session_migration, switchover_buffer, failover, "
-            "transaction_replay, cursor_restore, admin, embedded",
+            "backends, databases, pool, timeouts, topology, health_checks, session_migration, switchover_buffer, "
+            "failover, transaction_replay, cursor_restore, admin, embedded",
         ]
     )
 
@@ -328,3 +328,37 @@ def test_any_toml_value_anywhere_is_read_or_refused(data: st.DataObject) -> None
     assert isinstance(tree, dict)
     for line in lines("\n".join(f"{toml.name(key)} = {toml.value(each)}" for key, each in tree.items())):
         assert line.startswith("helios.toml: ")
+
+
+PATRONI = TRUST + '[topology]\nprovider = "patroni"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            PATRONI + '[[backends.pools]]\nname = "a"\nhost = "/run/postgresql"\n',
+            "topology.patroni.urls: expected the URL of a member, as no backend is reached over TCP",
+        ),
+        (
+            PATRONI + BACKEND + '[topology.patroni]\nurls = ["http://h:8008", "h:8008"]\n',
+            'topology.patroni.urls: "h:8008": expected http:// or https:// in entry 1',
+        ),
+        (
+            PATRONI + BACKEND + '[topology.patroni]\npassword = "secret"\n',
+            "topology.patroni.user: expected the user whose password is given",
+        ),
+        (
+            PATRONI + BACKEND + '[topology.patroni]\ncert_file = "/dev/null"\n',
+            "topology.patroni.key_file: expected a file, as cert_file is given",
+        ),
+    ],
+)
+def test_patroni_needs_what_it_needs(text: str, line: str) -> None:
+    """An address, and halves of pairs only with the other half."""
+    assert lines(text) == [f"helios.toml: {line}"]
+
+
+def test_patroni_is_found_at_the_backends() -> None:
+    """Without addresses of its own."""
+    assert lines(PATRONI + BACKEND) == []

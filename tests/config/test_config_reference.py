@@ -95,6 +95,8 @@ def test_the_reference_has_every_section() -> None:
         "pool",
         "pool.rules",
         "timeouts",
+        "topology",
+        "topology.patroni",
         "health_checks",
         "session_migration",
         "session_migration.gradual_phases",

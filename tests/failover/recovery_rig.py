@@ -78,10 +78,19 @@ class RecoveryRig:
 
 @asynccontextmanager
 async def recovering_proxy(
-    address: tuple[str, int], mode: str, *, guarded: bool = True, time_limit: float = 60.0
+    address: tuple[str, int],
+    mode: str,
+    *,
+    through: tuple[str, int] | None = None,
+    guarded: bool = True,
+    time_limit: float = 60.0,
 ) -> AsyncIterator[RecoveryRig]:
-    """A proxy in this mode in front of the server at `address`; the block has `time_limit` seconds."""
-    text = CONFIG.format(host=address[0], port=address[1], mode=mode)
+    """A proxy in this mode in front of the server at `address`; the block has `time_limit` seconds.
+
+    `through`: where sessions reach that server, if not directly.
+    """
+    host, port = through or address
+    text = CONFIG.format(host=host, port=port, mode=mode)
     parts = assemble(loads(text, {}, source="recovery_rig", folder=Path.cwd()), None)
     fleet = LocalFleet(parts.proxy, parts.pools, parts.hubs, parts.directory)
     primaries, counters = SameServer(), ReplayCounters()

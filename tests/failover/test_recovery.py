@@ -11,7 +11,9 @@ import trio
 from recovery_rig import recovering_proxy
 
 MODES = ["session", "transaction"]
-TABLE = "CREATE TABLE account (id int PRIMARY KEY, balance int); INSERT INTO account VALUES (1, 100), (2, 100)"
+TABLE = (
+    "CREATE TABLE account (id int PRIMARY KEY, balance int); INSERT INTO account VALUES (1, 100), (2, 100)"
+)
 
 
 def kill_all(dsn: str, database: str) -> None:
@@ -64,12 +66,17 @@ async def test_inside_a_transaction(
                 connection.execute("SET LOCAL work_mem = '5MB'")
                 connection.execute("UPDATE account SET balance = balance - 10 WHERE id = %s", (1,))
                 kill_all(direct_dsn, database)
-                found = connection.execute("UPDATE account SET balance = balance + 10 WHERE id = 2 RETURNING *")
+                found = connection.execute(
+                    "UPDATE account SET balance = balance + 10 WHERE id = 2 RETURNING *"
+                )
                 assert found.fetchall() == [(2, 110)]
                 assert connection.execute("SHOW work_mem").fetchone() == ("5MB",)
                 kill_all(direct_dsn, database)
                 connection.commit()
-                assert connection.execute("SELECT * FROM account ORDER BY id").fetchall() == [(1, 90), (2, 110)]
+                assert connection.execute("SELECT * FROM account ORDER BY id").fetchall() == [
+                    (1, 90),
+                    (2, 110),
+                ]
 
         await trio.to_thread.run_sync(client)
         assert rig.counters.transactions_replayed == 2

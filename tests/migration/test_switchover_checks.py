@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 from switchover_rig import SOURCE, SYSTEM, TARGET, facts, make_topology, observation
 
+from helios_trio.cluster.appointment import Appointment, PrimaryStatus
 from helios_trio.cluster.observation import Observation
 from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.steward import ServerFacts
@@ -142,6 +143,14 @@ def test_a_target_out_of_service() -> None:
     """An operator has said that nobody goes there."""
     with pytest.raises(Conflict, match="two: it is out of service"):
         choose_source(make_topology(), Placement(out_of_service={TARGET}), TARGET)
+
+
+def test_nothing_is_promoted_where_somebody_else_does() -> None:
+    """Patroni, or an operator with other means."""
+    topology = make_topology()
+    topology.appointment = Appointment(SOURCE, PrimaryStatus.CONFIRMED)
+    with pytest.raises(Conflict, match="somebody else promotes"):
+        choose_source(topology, Placement(), TARGET)
 
 
 @pytest.mark.parametrize("roles", [("active", "auto"), ("auto", "standby")])

@@ -10,7 +10,7 @@ from attrs import define, field
 from switchover_writers import CREATE, Bypass, WriterFleet
 
 from helios_trio.cluster.placement import Placement
-from helios_trio.cluster.prober import watch
+from helios_trio.cluster.prober import Probes
 from helios_trio.cluster.steward import Steward
 from helios_trio.cluster.steward_embedded import EmbeddedSteward
 from helios_trio.cluster.steward_postgres import PostgresSteward
@@ -92,7 +92,7 @@ async def stage() -> AsyncIterator[Stage]:
         try:
             with trio.fail_after(DEADLINE):
                 nursery.start_soon(cluster.watch)
-                await nursery.start(watch, topology, connect, PROBE_INTERVAL, 5.0)
+                await nursery.start(Probes(topology, connect, PROBE_INTERVAL, 5.0).run)
                 await fleet.start(WRITERS, nursery)
                 yield Stage(cluster, topology, nursery, fleet)
             nursery.cancel_scope.cancel()

@@ -107,3 +107,17 @@ async def test_unix_sockets_are_named_by_folder_and_port(tmp_path: Path) -> None
 def test_addresses_are_printed(address: ServerAddress, text: str) -> None:
     """As people write them."""
     assert str(address) == text
+
+
+async def test_whether_nobody_listens_is_told(tmp_path: Path) -> None:
+    """A refusal is an answer of the kernel there; a timeout is none."""
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    for host in ("127.0.0.1", str(tmp_path)):
+        with pytest.raises(ConnectFailed) as caught:
+            await dial(ServerAddress(host, port), deadline=trio.current_time() + 10)
+        assert caught.value.refused
+    with pytest.raises(ConnectFailed) as caught:
+        await dial(ServerAddress("127.0.0.1", port), deadline=trio.current_time() - 1)
+    assert not caught.value.refused

@@ -11,7 +11,7 @@ from quart import Response, jsonify, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from helios_trio.admin import failover, migrations, nodes, operations, pools, sessions
+from helios_trio.admin import failover, migrations, nodes, operations, pools, primary, sessions
 from helios_trio.admin.bodies import LARGEST
 from helios_trio.admin.keys import Role
 from helios_trio.admin.metrics import expose
@@ -45,10 +45,12 @@ def all_routes(parts: Parts) -> Iterator[Route]:
     yield from nodes.routes(parts)
     yield from pools.routes(parts)
     yield from sessions.routes(parts)
+    if parts.manual is not None:
+        yield from primary.routes(parts, parts.manual)
     if parts.migrations is not None:
         yield from migrations.routes(parts.migrations)
-        if parts.switchover is not None:
-            yield from failover.routes(parts, parts.migrations, parts.switchover)
+    if parts.primaries is not None or (parts.migrations is not None and parts.switchover is not None):
+        yield from failover.routes(parts, parts.migrations, parts.switchover)
 
 
 def _add_metrics(app: QuartTrio, parts: Parts) -> None:

@@ -1,6 +1,7 @@
-"""The failover of the API: planned switchovers, begun and watched.
+"""The failover of the API: planned switchovers, begun and watched, and failovers, watched and, if need be, ordered.
 
-A switchover is a migration too: it stands in that list, with its figures, and is recorded like any other.
+A switchover is a migration too: it stands in that list, with its figures, and is recorded like any other. A failover
+happens to a primary that is dead; of the two, what is shown is the one under way, else the later one.
 
 Used by: admin.api.
 """
@@ -8,9 +9,9 @@ Used by: admin.api.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import trio
 from attrs import frozen
@@ -22,20 +23,43 @@ from helios_trio.admin.views import NodeView, topology_view
 from helios_trio.config.keys import REQUIRED, key
 from helios_trio.config.kinds import Name, Switch
 from helios_trio.config.words import MigrationMode
+from helios_trio.failover.steps import FailoverReport, FailoverStep
 from helios_trio.migration.errors import Conflict, Fault
 from helios_trio.migration.means import Switchover
 from helios_trio.migration.migration import Migration
 from helios_trio.migration.orchestrator import Migrations
 from helios_trio.migration.orders import DataMode, MigrationOrder
 from helios_trio.migration.states import State
-from helios_trio.migration.switchover_steps import SwitchoverReport, SwitchoverStatus
+from helios_trio.migration.switchover_steps import Step, SwitchoverReport, SwitchoverStatus
+
+
+@frozen(kw_only=True)
+class StepView:
+    """One step and its time."""
+
+    step: str
+    seconds: float
+
+
+@frozen(kw_only=True)
+class OutcomesView:
+    """What became of COMMITs whose answer was lost, since the proxy started."""
+
+    #: they had happened
+    committed: int
+    #: they had not, and were done again
+    replayed: int
+    #: nobody can tell; their clients got 08007
+    unknown: int
 
 
 @frozen(kw_only=True)
 class FailoverStatus:
-    """The switchover that is under way, else the last one; null and 0 where there was none."""
+    """The switchover or failover that is under way, else the last one; null and 0 where there was none."""
 
     failover_active: bool
+    #: switchover, planned, or failover of a primary that died; null: there was neither
+    kind: str | None
     trigger_reason: str | None
     source_backend: str | None
     target_backend: str | None
@@ -45,6 +69,8 @@ class FailoverStatus:
     #: why it did not succeed
     failure: str | None
     elapsed_seconds: float
+    #: how long each step took
+    steps: tuple[StepView, ...]
     #: how long writes were held; null while it is under way
     write_pause_seconds: float | None
     sessions_migrated: int
@@ -56,8 +82,12 @@ class FailoverStatus:
     client_errors: int
     #: transactions that are waited for
     waiting_for: tuple[str, ...]
-    #: the migration that it is
+    #: the migration that it is; null: it is a failover
     migration_id: int | None
+    #: since the proxy started: transactions done again on another server, and those that could not be
+    transactions_replayed: int
+    replay_mismatches: int
+    outcomes: OutcomesView
     backends: tuple[NodeView, ...]
 
 
@@ -70,18 +100,24 @@ class FailoverBody:
     allow_older: Switch = key(False, "also where it is of an older major version of PostgreSQL")
 
 
-def routes(parts: Parts, migrations: Migrations, switchover: Switchover) -> Iterator[Route]:
-    """Switchovers."""
+def routes(parts: Parts, migrations: Migrations | None, switchover: Switchover | None) -> Iterator[Route]:
+    """Switchovers and failovers."""
 
     async def status(_: Call) -> FailoverStatus:
-        return failover_status(parts, migrations, switchover.status())
+        return failover_status(parts, migrations, switchover)
 
     async def start(call: Call) -> FailoverStatus:
         body: FailoverBody = call.body
-        await migrations.start(_order(parts, body, call.who))
-        return failover_status(parts, migrations, switchover.status())
+        if parts.primaries is not None and parts.primaries.active:
+            parts.primaries.order(body.target, who=call.who, reason=body.reason)
+        elif migrations is not None:
+            await migrations.start(_order(parts, body, call.who))
+        else:
+            raise Conflict([Fault("", "no primary is being missed, and session_migration is not enabled")])
+        return failover_status(parts, migrations, switchover)
 
-    yield reads("/api/v1/failover/status", "Look at the switchover, or the last one", FailoverStatus, status)
+    what = "Look at the switchover or failover, or the last one"
+    yield reads("/api/v1/failover/status", what, FailoverStatus, status)
     yield changes(
         "/api/v1/failover/start",
         "Make a standby the primary, and take all sessions there",
@@ -107,9 +143,70 @@ def _order(parts: Parts, body: FailoverBody, who: str) -> MigrationOrder:
     )
 
 
-def failover_status(parts: Parts, migrations: Migrations, found: SwitchoverStatus | None) -> FailoverStatus:
+def failover_status(
+    parts: Parts, migrations: Migrations | None, switchover: Switchover | None
+) -> FailoverStatus:
     """The whole picture, now."""
-    migration = _last(migrations)
+    planned = None if switchover is None else switchover.status()
+    report = None if parts.primaries is None else parts.primaries.report()
+    if report is not None and (report.active or planned is None or _is_later(report, planned)):
+        return _of_failover(parts, report)
+    return _of_switchover(parts, migrations, planned)
+
+
+def _is_later(report: FailoverReport, planned: SwitchoverStatus) -> bool:
+    return not planned.active and report.started_at > planned.started_at
+
+
+def _of_failover(parts: Parts, report: FailoverReport) -> FailoverStatus:
+    done = report.moved + report.lost
+    return FailoverStatus(
+        failover_active=report.active,
+        kind="failover",
+        trigger_reason=report.reason,
+        source_backend=report.source,
+        target_backend=report.target or None,
+        step=report.step.value,
+        outcome=report.outcome.value if report.outcome else None,
+        failure=report.failure or None,
+        elapsed_seconds=report.elapsed,
+        steps=_steps(report.seconds),
+        write_pause_seconds=None if report.active else report.pause,
+        sessions_migrated=report.moved,
+        sessions_remaining=report.remaining,
+        migration_progress=done / (done + report.remaining) if done + report.remaining else 0.0,
+        migration_errors=report.errors,
+        warnings=(),
+        client_errors=report.lost,
+        waiting_for=(),
+        migration_id=None,
+        **_in_any_case(parts),
+    )
+
+
+def _steps(seconds: Mapping[FailoverStep, float] | Mapping[Step, float]) -> tuple[StepView, ...]:
+    return tuple(StepView(step=step.value, seconds=each) for step, each in seconds.items())
+
+
+def _in_any_case(parts: Parts) -> dict[str, Any]:
+    """What does not depend on the last failover."""
+    replays = parts.replays
+    return {
+        "transactions_replayed": replays.transactions_replayed,
+        "replay_mismatches": replays.replay_mismatches.total(),
+        "outcomes": OutcomesView(
+            committed=replays.outcomes_committed,
+            replayed=replays.outcomes_replayed,
+            unknown=replays.outcomes_unknown,
+        ),
+        "backends": topology_view(parts, now=time.time(), clock=trio.current_time()).nodes,
+    }
+
+
+def _of_switchover(
+    parts: Parts, migrations: Migrations | None, found: SwitchoverStatus | None
+) -> FailoverStatus:
+    migration = None if migrations is None else _last(migrations)
     begun = migration is not None and migration.state in (State.PENDING, State.RUNNING)
     if begun and not (found is not None and found.active):
         found = None  # it is about to begin, and what is known is of an earlier one
@@ -118,6 +215,7 @@ def failover_status(parts: Parts, migrations: Migrations, found: SwitchoverStatu
     remaining = found.remaining if found is not None else 0
     return FailoverStatus(
         failover_active=begun or (found is not None and found.active),
+        kind="switchover" if found or ordered else None,
         trigger_reason=found.reason if found else ordered.reason if ordered else None,
         source_backend=found.source if found else ordered.source if ordered else None,
         target_backend=found.target if found else ordered.target if ordered else None,
@@ -125,6 +223,7 @@ def failover_status(parts: Parts, migrations: Migrations, found: SwitchoverStatu
         outcome=found.outcome if found else None,
         failure=_failure(migration, found),
         elapsed_seconds=found.elapsed if found else 0.0,
+        steps=_steps(found.seconds) if _is_over(found) else (),
         write_pause_seconds=found.write_pause if _is_over(found) else None,
         sessions_migrated=found.moved if found else 0,
         sessions_remaining=remaining,
@@ -134,7 +233,7 @@ def failover_status(parts: Parts, migrations: Migrations, found: SwitchoverStatu
         client_errors=found.lost if found else 0,
         waiting_for=found.waiting_for if found else (),
         migration_id=migration.id if migration is not None else None,
-        backends=topology_view(parts, now=time.time(), clock=trio.current_time()).nodes,
+        **_in_any_case(parts),
     )
 
 

@@ -1,6 +1,7 @@
 """What a metric is: its name, kind, help and labels, and how its figures are read from a scrape.
 
-Used by: admin.metric_table, admin.metric_moves (the tables), admin.metrics (exports), admin.metrics_page.
+Used by: admin.metric_table, admin.metric_moves, admin.metric_failover (the tables), admin.metrics (exports),
+admin.metrics_page.
 """
 
 from __future__ import annotations

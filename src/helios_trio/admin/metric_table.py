@@ -11,6 +11,7 @@ from typing import Final
 
 from helios_trio import __version__
 from helios_trio.admin import scrape as figures
+from helios_trio.admin.metric_failover import FAILOVERS
 from helios_trio.admin.metric_kinds import POOL, Sample, Section, counter, gauge, one, per_node, per_pool
 from helios_trio.admin.metric_moves import MOVES
 from helios_trio.admin.scrape import Scrape
@@ -49,8 +50,8 @@ def _roles(scrape: Scrape) -> Iterator[Sample]:
             yield (node.backend.name, role.value), node.role is role
 
 
-def _lag_seconds(_: Scrape, node: NodeState) -> float | None:
-    return node.observed.lag_seconds if node.observed else None
+def _lag_seconds(scrape: Scrape, node: NodeState) -> float | None:
+    return scrape.parts.topology.lag_seconds(node)
 
 
 # -- the table -----------------------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ _NODES: Final = Section(
         ),
         gauge(
             "helios_node_lag_seconds",
-            "Age of the last transaction a standby has replayed; 0 when it has replayed all it received.",
+            "How far a standby is behind at most; 0 when it is known to lack nothing.",
             per_node(_lag_seconds),
             ("node",),
         ),
@@ -314,5 +315,5 @@ _FACTS: Final = Section(
     ),
 )
 
-SECTIONS: Final = (_PROCESS, _CLIENTS, _POOLS, _NODES, MOVES, _FACTS)
+SECTIONS: Final = (_PROCESS, _CLIENTS, _POOLS, _NODES, MOVES, FAILOVERS, _FACTS)
 METRICS: Final = tuple(metric for section in SECTIONS for metric in section.metrics)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from helios_trio.admin.access import Access
 from helios_trio.cluster.placement import Placement
+from helios_trio.cluster.provider_manual import ManualProvider
 from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
+from helios_trio.failover.controller import Controller
+from helios_trio.failover.counters import ReplayCounters
 from helios_trio.migration.counting import MoveCounters
 from helios_trio.migration.events import EventLog
 from helios_trio.migration.examination import Examiner
@@ -62,5 +65,11 @@ class Parts:
     #: None: sessions cannot be moved (session_migration.enabled)
     migrations: Migrations | None
     switchover: Switchover | None
+    #: None: nobody takes over from a primary that died (failover.enabled, failover.mode)
+    primaries: Controller | None = None
+    #: what was done for sessions that lost their server
+    replays: ReplayCounters = field(factory=ReplayCounters)
+    #: None: somebody else knows who is primary (topology.provider)
+    manual: ManualProvider | None = None
     #: when the process was ready, in seconds since 1970 (UTC)
     started_at: float

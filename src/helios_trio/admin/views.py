@@ -12,6 +12,7 @@ from attrs import frozen
 from helios_trio import __version__
 from helios_trio.admin.parts import Parts
 from helios_trio.admin.plain import rfc3339
+from helios_trio.cluster.appointment import PrimaryStatus
 from helios_trio.cluster.observation import format_lsn
 from helios_trio.cluster.topology import NodeState
 
@@ -59,6 +60,8 @@ class NodeView:
     replayed_lsn: str | None
     lag_seconds: float | None
     lag_bytes: int | None
+    #: a standby as its primary sees it: async, potential, sync or quorum; null: not connected there, or not told
+    sync_state: str | None
     timeline: int | None
     system_identifier: str | None
     server_version: str | None
@@ -84,6 +87,14 @@ class TopologyView:
 
     #: name of the node that takes writes; null when there is none
     primary: str | None
+    #: none, pending (it is said to be, and is not certain yet) or confirmed
+    primary_status: str
+    #: who is about to be primary; null: nobody
+    pending_primary: str | None
+    #: who knows which node is primary: postgres, patroni or manual
+    provider: str
+    #: why the provider cannot be heard or believed now; empty when all is well
+    provider_problem: str
     ready: bool
     nodes: tuple[NodeView, ...]
 
@@ -108,8 +119,13 @@ def _why_not_ready(parts: Parts) -> str:
         return ""
     writer = topology.writer
     if writer is None:
-        return "no server takes writes"
+        return "; ".join(filter(None, ["no server takes writes", _problem(parts)]))
     return f"{writer.backend.name}: {writer.reason or 'not asked yet'}"
+
+
+def _problem(parts: Parts) -> str:
+    appointment = parts.topology.appointment
+    return "" if appointment is None else appointment.problem
 
 
 def version_view(parts: Parts) -> VersionView:
@@ -125,9 +141,13 @@ def version_view(parts: Parts) -> VersionView:
 
 def topology_view(parts: Parts, *, now: float, clock: float) -> TopologyView:
     """All nodes. `now`: seconds since 1970 (UTC); `clock`: the same moment on Trio's clock."""
-    writer = parts.topology.writer
+    writer, status = parts.topology.writer, parts.topology.primary_status
     return TopologyView(
         primary=writer.backend.name if writer else None,
+        primary_status=status.value,
+        pending_primary=parts.topology.primary_name if status is PrimaryStatus.PENDING else None,
+        provider=str(parts.running.config.topology.provider),
+        provider_problem=_problem(parts),
         ready=parts.topology.ready,
         nodes=tuple(_node_view(parts, node, now - clock) for node in parts.topology),
     )
@@ -136,6 +156,7 @@ def topology_view(parts: Parts, *, now: float, clock: float) -> TopologyView:
 def _node_view(parts: Parts, node: NodeState, epoch: float) -> NodeView:
     """`epoch`: what Trio's zero is in seconds since 1970."""
     backend, seen = node.backend, node.observed
+    standing = parts.topology.seen_by_primary(node)
     return NodeView(
         name=backend.name,
         host=backend.host,
@@ -148,8 +169,9 @@ def _node_view(parts: Parts, node: NodeState, epoch: float) -> NodeView:
         in_recovery=seen.in_recovery if seen else None,
         lsn=_lsn(seen.position if seen else None),
         replayed_lsn=_lsn(seen.replayed if seen else None),
-        lag_seconds=seen.lag_seconds if seen else None,
+        lag_seconds=parts.topology.lag_seconds(node),
         lag_bytes=parts.topology.lag_bytes(node),
+        sync_state=standing.sync_state if standing else None,
         timeline=node.timeline,
         system_identifier=node.system_identifier,
         server_version=seen.server_version if seen else None,

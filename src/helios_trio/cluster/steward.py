@@ -116,7 +116,10 @@ class Steward(Protocol):
         """Flush the WAL; its end then. Covers commits that did not wait for the disk (synchronous_commit = off)."""
 
     async def next_xid(self, node: str) -> int:
-        """The id that the next writing transaction gets: equal at two times, nobody has written in between."""
+        """The id that the next writing transaction gets: equal at two times, nobody has begun to write in between.
+
+        A writer that began before the first time and is still under way at the second is among `open_transactions`.
+        """
 
     async def wait_replayed(self, node: str, lsn: int) -> None:
         """Return when a standby has received and replayed all up to there. Raises NoLongerStandby, too."""

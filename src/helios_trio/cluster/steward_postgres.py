@@ -74,6 +74,12 @@ SELECT pid, coalesce(usename, ''), application_name, backend_xid IS NOT NULL
 
 # A commit that has written something is flushed, and with it all before. Read-only transactions may do this.
 _MARK: Final = "SELECT pg_logical_emit_message(true, 'helios', 'switchover')"
+# A snapshot ends at the last transaction that is over; writers that are still under way are beyond its end. The age of
+# an xid is counted from the next one to be given (before this transaction has one itself), theirs included.
+_NEXT_XID: Final = """
+SELECT seen + age((seen % 4294967296)::text::xid)
+  FROM (SELECT txid_snapshot_xmax(txid_current_snapshot()) AS seen) AS snapshot
+"""
 _READ_ONLY: Final = "SELECT current_setting('default_transaction_read_only')::bool"
 
 
@@ -164,7 +170,7 @@ class PostgresSteward:
 
     async def next_xid(self, node: str) -> int:
         """See `Steward`."""
-        [xid] = await self._ask(node, "SELECT txid_snapshot_xmax(txid_current_snapshot())")
+        [xid] = await self._ask(node, _NEXT_XID)
         return int(xid)
 
     async def wait_replayed(self, node: str, lsn: int) -> None:

@@ -13,6 +13,7 @@ from helios_trio.config.backends import Backends, BackendSettings, DatabaseSetti
 from helios_trio.config.changes import Changes, changes, keep_running
 from helios_trio.config.control import ControlSettings
 from helios_trio.config.embedded import EmbeddedSettings
+from helios_trio.config.failover import CursorRestore, FailoverSettings, TransactionReplay
 from helios_trio.config.health import HealthChecks
 from helios_trio.config.loader import check, load, loads
 from helios_trio.config.migration import GradualPhase, SessionMigration, SwitchoverBuffer
@@ -23,11 +24,14 @@ from helios_trio.config.reference import defaults_toml, masked, masked_toml, ref
 from helios_trio.config.root import Config
 from helios_trio.config.secret import MASK, Secret
 from helios_trio.config.timeouts import Timeouts
+from helios_trio.config.topology import PatroniSettings, TopologySettings
 from helios_trio.config.units import format_duration, format_size, parse_duration, parse_size
 from helios_trio.config.words import (
     AuthMethod,
     ClientTls,
+    CommitOutcomeMethod,
     ConnectionType,
+    FailoverMode,
     Leftovers,
     LogFormat,
     LogLevel,
@@ -39,6 +43,7 @@ from helios_trio.config.words import (
     ShareOf,
     SslMode,
     StateKind,
+    TopologyProvider,
     WhenOverdue,
     WhenUnhealthy,
     WithoutKey,
@@ -55,11 +60,15 @@ __all__ = [
     "Backends",
     "Changes",
     "ClientTls",
+    "CommitOutcomeMethod",
     "Config",
     "ConnectionType",
     "ControlSettings",
+    "CursorRestore",
     "DatabaseSettings",
     "EmbeddedSettings",
+    "FailoverMode",
+    "FailoverSettings",
     "GradualPhase",
     "HealthChecks",
     "InvalidConfig",
@@ -67,6 +76,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "MigrationMode",
+    "PatroniSettings",
     "PoolMode",
     "PoolRule",
     "PoolSettings",
@@ -84,6 +94,9 @@ __all__ = [
     "SwitchoverBuffer",
     "TcpAddress",
     "Timeouts",
+    "TopologyProvider",
+    "TopologySettings",
+    "TransactionReplay",
     "UnixAddress",
     "WhenOverdue",
     "WhenUnhealthy",

@@ -8,6 +8,7 @@ looked at, so that the loader can leave out those that judge a key already repor
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path as FilePath
 from typing import Final
@@ -21,13 +22,18 @@ from helios_trio.config.migration import what_is_wrong_with
 from helios_trio.config.problems import Problem, expected
 from helios_trio.config.root import Config
 from helios_trio.config.toml import string
-from helios_trio.config.words import AuthMethod, ClientTls, SslMode
+from helios_trio.config.topology import PatroniSettings
+from helios_trio.config.words import AuthMethod, ClientTls, SslMode, TopologyProvider
 
+_Owner = ControlSettings | BackendSettings | DatabaseSettings | PatroniSettings
 Check = Callable[[Config], Iterator[Problem]]
 
 _NEED_SECRETS: Final = {AuthMethod.PASSWORD, AuthMethod.MD5, AuthMethod.SCRAM_SHA_256}
 _CLIENT_VERIFY: Final = {ClientTls.VERIFY_CA, ClientTls.VERIFY_FULL}
 _SERVER_VERIFY: Final = {SslMode.VERIFY_CA, SslMode.VERIFY_FULL}
+
+
+_URL: Final = re.compile(r"https?://[^/?#@\s]+/?", re.ASCII)
 
 
 def problems(config: Config) -> Iterator[Problem]:
@@ -114,9 +120,10 @@ def _passwords(config: Config) -> Iterator[Problem]:
             yield expected((*path, "user"), "the user whose password is given", others=(password, file))
 
 
-def _owners(config: Config) -> Iterator[tuple[Path, ControlSettings | BackendSettings | DatabaseSettings]]:
+def _owners(config: Config) -> Iterator[tuple[Path, _Owner]]:
     """Each section that can hold a password, with its path."""
     yield ("control",), config.control
+    yield ("topology", "patroni"), config.topology.patroni
     for index, backend in enumerate(config.backends.pools):
         yield ("backends", "pools", index), backend
     for index, database in enumerate(config.databases):
@@ -161,6 +168,25 @@ def _phases(config: Config) -> Iterator[Problem]:
         yield expected(here, what, shown=shown, others=tuple(others))
 
 
+def _patroni(config: Config) -> Iterator[Problem]:
+    here: Path = ("topology", "patroni")
+    provider: Path = ("topology", "provider")
+    settings = config.topology.patroni
+    for index, url in enumerate(settings.urls):
+        if _URL.fullmatch(url) is None:
+            yield expected((*here, "urls"), f"http:// or https:// in entry {index}", shown=string(url))
+    if (settings.cert_file is None) is not (settings.key_file is None):
+        missing, given = (
+            ("cert_file", "key_file") if settings.cert_file is None else ("key_file", "cert_file")
+        )
+        yield expected((*here, missing), f"a file, as {given} is given", others=((*here, given),))
+    if config.topology.provider is not TopologyProvider.PATRONI:
+        return
+    if not settings.urls and all(each.host.startswith("/") for each in config.backends.pools):
+        what = "the URL of a member, as no backend is reached over TCP"
+        yield expected((*here, "urls"), what, others=(provider, ("backends", "pools")))
+
+
 def _names(config: Config) -> Iterator[Problem]:
     backends = [each.name for each in config.backends.pools]
     yield from _once(("backends", "pools"), backends)
@@ -191,5 +217,6 @@ _CHECKS: Final[tuple[Check, ...]] = (
     _server_tls,
     _limits,
     _phases,
+    _patroni,
     _names,
 )

@@ -24,7 +24,7 @@ FACTS: Final = {
 }
 #: Names that are numbers, and what they say.
 FIGURES: Final = {
-    "replication_lag_ms": "age of the last transaction a standby has replayed, 0 on a primary",
+    "replication_lag_ms": "how far a standby is behind at most, 0 when it lacks nothing, and on a primary",
     "replication_lag_bytes": "WAL of the primary that a standby has not replayed, 0 on a primary",
     "test_query_latency_ms": "time that check_query takes",
     "connect_latency_ms": "time that opening a control connection takes",

@@ -10,12 +10,14 @@ from helios_trio.config.auth import AuthSettings
 from helios_trio.config.backends import Backends, DatabaseSettings
 from helios_trio.config.control import ControlSettings
 from helios_trio.config.embedded import EmbeddedSettings
+from helios_trio.config.failover import CursorRestore, FailoverSettings, TransactionReplay
 from helios_trio.config.health import HealthChecks
 from helios_trio.config.keys import table, tables
 from helios_trio.config.migration import SessionMigration, SwitchoverBuffer
 from helios_trio.config.pool import Pools
 from helios_trio.config.proxy import ProxySettings
 from helios_trio.config.timeouts import Timeouts
+from helios_trio.config.topology import TopologySettings
 from helios_trio.config.words import AuthMethod
 
 
@@ -30,9 +32,13 @@ class Config:
     databases: tuple[DatabaseSettings, ...] = tables()
     pool: Pools = table(Pools)
     timeouts: Timeouts = table(Timeouts)
+    topology: TopologySettings = table(TopologySettings)
     health_checks: HealthChecks = table(HealthChecks)
     session_migration: SessionMigration = table(SessionMigration)
     switchover_buffer: SwitchoverBuffer = table(SwitchoverBuffer)
+    failover: FailoverSettings = table(FailoverSettings)
+    transaction_replay: TransactionReplay = table(TransactionReplay)
+    cursor_restore: CursorRestore = table(CursorRestore)
     admin: AdminSettings = table(AdminSettings)
     embedded: EmbeddedSettings = table(EmbeddedSettings)
 

@@ -158,6 +158,36 @@ class TempTableSnapshots(enum.StrEnum):
     OFF = "off"
 
 
+class TopologyProvider(enum.StrEnum):
+    """Who knows which server is primary: the servers, Patroni, or an operator."""
+
+    POSTGRES = "postgres"
+    PATRONI = "patroni"
+    MANUAL = "manual"
+
+
+class FailoverMode(enum.StrEnum):
+    """Who decides that a standby takes over from a primary that died."""
+
+    AUTOMATIC = "automatic"
+    MANUAL = "manual"
+    DISABLED = "disabled"
+
+
+class Trigger(enum.StrEnum):
+    """When a measure of how a server does makes a failover."""
+
+    OFF = "off"
+
+
+class CommitOutcomeMethod(enum.StrEnum):
+    """How it is found out whether a COMMIT that was not answered has happened."""
+
+    TOKEN = "token"
+    XID = "xid"
+    OFF = "off"
+
+
 class WithoutKey(enum.StrEnum):
     """From where health and metrics can be read without an API key."""
 
@@ -183,4 +213,8 @@ WhenOverdueWord = Annotated[WhenOverdue, Choice(WhenOverdue)]
 WhenUnhealthyWord = Annotated[WhenUnhealthy, Choice(WhenUnhealthy)]
 LeftoversWord = Annotated[Leftovers, Choice(Leftovers)]
 TempTableSnapshotsWord = Annotated[TempTableSnapshots, Choice(TempTableSnapshots)]
+TopologyProviderWord = Annotated[TopologyProvider, Choice(TopologyProvider)]
+FailoverModeWord = Annotated[FailoverMode, Choice(FailoverMode)]
+TriggerWord = Annotated[Trigger, Choice(Trigger)]
+CommitOutcomeWord = Annotated[CommitOutcomeMethod, Choice(CommitOutcomeMethod)]
 WithoutKeyWord = Annotated[WithoutKey, Choice(WithoutKey)]

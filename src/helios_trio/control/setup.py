@@ -2,42 +2,43 @@
 
 Roles belong to the whole cluster, everything else to one database, so the statements are run once in each
 database that the proxy serves (and in template1, for those to come). They may be run again at any time,
-need a superuser, and give nobody more than is listed here. Called by the command line and by `app`.
+need a superuser, and give nobody more than is listed here. What failover
+needs stands in `setup_commits` and `setup_sequences`.
+
+Used by: cli, app.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import field, frozen, validators
 from psycopg import sql
 
 from helios_trio.control.connection import ControlConnection
+from helios_trio.control.setup_commits import commit_notes, commit_rights
+from helios_trio.control.setup_parts import SCHEMA, SetupSettings, SetupStatement, literal, name
+from helios_trio.control.setup_sequences import sequence_moves, sequence_rights
 
-SCHEMA = "helios"
+__all__ = [
+    "SCHEMA",
+    "SetupSettings",
+    "SetupStatement",
+    "apply",
+    "publications_at_risk",
+    "setup_sql",
+    "statements",
+]
 
-_NAME = validators.matches_re(r"[^$\x00]{1,63}")  # a dollar sign could end a quoted body
-
-
-@frozen
-class SetupSettings:
-    """The names of the roles; see `[control] user` and `[auth] auth_user` in the configuration."""
-
-    control_user: str = field(default="helios_control", validator=_NAME)
-    auth_user: str = field(default="helios_auth", validator=_NAME)
-
-
-@frozen
-class SetupStatement:
-    """One statement, and what it is for."""
-
-    purpose: str
-    text: str
+_LOOKUP = f"{SCHEMA}.user_lookup(name)"
+_ALL_FUNCTIONS = f"ALL FUNCTIONS IN SCHEMA {SCHEMA}"
+_ALL_TABLES = f"ALL TABLES IN SCHEMA {SCHEMA}"
 
 
 def statements(settings: SetupSettings) -> tuple[SetupStatement, ...]:
     """All statements in order; every one of them may be repeated."""
-    return (*_roles(settings), *_schema(settings), *_user_lookup(settings))
+    made = (*_roles(settings), *_schema(), *_user_lookup(), *commit_notes(), *sequence_moves())
+    rights = (_user_lookup_rights, commit_rights, sequence_rights)
+    return (*made, *_closed(), *(statement for part in rights for statement in part(settings)))
 
 
 def setup_sql(settings: SetupSettings) -> str:
@@ -85,13 +86,17 @@ async def publications_at_risk(connection: ControlConnection) -> list[str]:
 
 
 def _roles(settings: SetupSettings) -> tuple[SetupStatement, ...]:
-    control = _name(settings.control_user)
+    control = name(settings.control_user)
     return (
         _role(settings.control_user, "The proxy's own user: probes, promotion and switchover"),
         _role(settings.auth_user, "The user that looks up other users' password verifiers"),
         SetupStatement(
             "Replication positions and the sessions of other users (PostgreSQL docs: Predefined Roles)",
             f"GRANT pg_monitor TO {control}",
+        ),
+        SetupStatement(
+            "A server process whose client has been lost is ended before its transaction is looked up",
+            f"GRANT pg_signal_backend TO {control}",
         ),
         SetupStatement(
             "Promotion of a standby",
@@ -113,20 +118,20 @@ def _roles(settings: SetupSettings) -> tuple[SetupStatement, ...]:
     )
 
 
-def _role(name: str, purpose: str) -> SetupStatement:
+def _role(role: str, purpose: str) -> SetupStatement:
     """An existing role is left as it is: it may be somebody's."""
     return SetupStatement(
         purpose,
         "DO $helios$ BEGIN\n"
-        f"  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {_literal(name)}) THEN\n"
-        f"    CREATE ROLE {_name(name)}\n"
+        f"  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal(role)}) THEN\n"
+        f"    CREATE ROLE {name(role)}\n"
         "      LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;\n"
         "  END IF;\n"
         "END $helios$",
     )
 
 
-def _schema(settings: SetupSettings) -> tuple[SetupStatement, ...]:
+def _schema() -> tuple[SetupStatement, ...]:
     return (
         SetupStatement("A schema of the proxy's own", f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"),
         SetupStatement(
@@ -138,13 +143,15 @@ def _schema(settings: SetupSettings) -> tuple[SetupStatement, ...]:
             "  END IF;\n"
             "END $helios$",
         ),
-        SetupStatement("Nobody else sees into it", f"REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC"),
-        SetupStatement("The proxy's roles do", f"GRANT USAGE ON SCHEMA {SCHEMA} TO {_both(settings)}"),
+        SetupStatement("Nobody else creates anything in it", f"REVOKE ALL ON SCHEMA {SCHEMA} FROM PUBLIC"),
+        SetupStatement(
+            "Everybody may name what is in it, which has rights of its own: one function is for all",
+            f"GRANT USAGE ON SCHEMA {SCHEMA} TO PUBLIC",
+        ),
     )
 
 
-def _user_lookup(settings: SetupSettings) -> tuple[SetupStatement, ...]:
-    function = f"{SCHEMA}.user_lookup(name)"
+def _user_lookup() -> tuple[SetupStatement, ...]:
     return (
         SetupStatement(
             "For auth_query: the verifier of a role that may log in, null once it has expired",
@@ -157,22 +164,43 @@ def _user_lookup(settings: SetupSettings) -> tuple[SetupStatement, ...]:
             "  FROM pg_catalog.pg_authid a WHERE a.rolname = wanted AND a.rolcanlogin\n"
             "$helios$",
         ),
-        SetupStatement("It acts with its owner's rights", f"ALTER FUNCTION {function} OWNER TO CURRENT_USER"),
-        SetupStatement("Nobody else may call it", f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC"),
+        SetupStatement("It acts with its owner's rights", f"ALTER FUNCTION {_LOOKUP} OWNER TO CURRENT_USER"),
+    )
+
+
+def _user_lookup_rights(settings: SetupSettings) -> tuple[SetupStatement, ...]:
+    return (
         SetupStatement(
-            "The user of auth_query may",
-            f"GRANT EXECUTE ON FUNCTION {function} TO {_name(settings.auth_user)}",
+            "The user of auth_query looks up verifiers",
+            f"GRANT EXECUTE ON FUNCTION {_LOOKUP} TO {name(settings.auth_user)}",
         ),
     )
 
 
-def _both(settings: SetupSettings) -> str:
-    return f"{_name(settings.control_user)}, {_name(settings.auth_user)}"
-
-
-def _name(name: str) -> str:
-    return sql.Identifier(name).as_string()
-
-
-def _literal(text: str) -> str:
-    return sql.Literal(text).as_string()
+def _closed() -> tuple[SetupStatement, ...]:
+    """Takes back all rights on what is in the schema, also what ALTER DEFAULT PRIVILEGES has given."""
+    return (
+        SetupStatement(
+            "By default everybody may call functions", f"REVOKE ALL ON {_ALL_FUNCTIONS} FROM PUBLIC"
+        ),
+        SetupStatement("Tables and functions are nobody else's", f"REVOKE ALL ON {_ALL_TABLES} FROM PUBLIC"),
+        SetupStatement(
+            "Nor those of roles that ALTER DEFAULT PRIVILEGES may have given something",
+            "DO $helios$ DECLARE\n"
+            "  role text;\n"
+            "BEGIN\n"
+            "  FOR role IN\n"
+            "    SELECT DISTINCT grantee::regrole::text\n"
+            "    FROM (SELECT relowner AS owner, (aclexplode(relacl)).grantee FROM pg_class\n"
+            f"          WHERE relnamespace = '{SCHEMA}'::regnamespace\n"
+            "          UNION ALL\n"
+            "          SELECT proowner, (aclexplode(proacl)).grantee FROM pg_proc\n"
+            f"          WHERE pronamespace = '{SCHEMA}'::regnamespace) AS given\n"
+            "    WHERE grantee <> owner AND grantee <> 0\n"
+            "  LOOP\n"
+            f"    EXECUTE format('REVOKE ALL ON {_ALL_TABLES} FROM %s', role);\n"
+            f"    EXECUTE format('REVOKE ALL ON {_ALL_FUNCTIONS} FROM %s', role);\n"
+            "  END LOOP;\n"
+            "END $helios$",
+        ),
+    )

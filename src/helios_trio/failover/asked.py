@@ -11,12 +11,11 @@ from typing import Final, TypeAlias
 
 from attrs import define, field
 
-from helios_trio.failover.journal import Exchange
 from helios_trio.failover.replies import frames_of
 from helios_trio.session.preparing import STATEMENT, read_bind, read_parse
 from helios_trio.sql.facts import UNPARSED, Facts, StatementFacts
 from helios_trio.sql.kinds import CopyPeer, StatementKind, TransactionVerb
-from helios_trio.wire.codes import Backend, Frontend, Status
+from helios_trio.wire.codes import Frontend, Status
 from helios_trio.wire.frames import encode_frame
 
 FactsOf: TypeAlias = Callable[[bytes], Facts]
@@ -110,29 +109,26 @@ class Fate(Enum):
     ROLLED_BACK = "rolled back"
 
 
-def fate_of(exchange: Exchange | None, texts: Sequence[Facts], begun_in: int, token: str | None) -> Fate:
-    """What to do about an exchange that is not done.
+def fate_of(texts: Sequence[Facts], begun_in: int, *, whole: bool, failed: bool, token: str | None) -> Fate:
+    """What to do about a request that was sent, and not answered to its end.
 
     Args:
-        exchange: None: there is none.
         texts: what it runs.
         begun_in: transaction status before it.
+        whole: it was sent to its end.
+        failed: its client has been told of an error.
         token: the id under which it, or its transaction, commits; None: under none.
     """
-    if exchange is None:
-        return Fate.RESEND
-    if begun_in == Status.IDLE and exchange.whole:
-        return _fate_of_single(exchange, texts, token)
+    if begun_in == Status.IDLE and whole:
+        return Fate.FAILED if failed else _fate_of_single(texts, token)
     if any(map(_ends_well if begun_in == Status.IDLE else _commits, texts)):
-        alone = len(texts) == 1 and texts[0].is_commit and exchange.whole
+        alone = len(texts) == 1 and texts[0].is_commit and whole
         return Fate.RESOLVE if alone else Fate.UNKNOWN
     return Fate.ROLLED_BACK if len(texts) == 1 and rolls_back(texts[0]) else Fate.RESEND
 
 
-def _fate_of_single(exchange: Exchange, texts: Sequence[Facts], token: str | None) -> Fate:
+def _fate_of_single(texts: Sequence[Facts], token: str | None) -> Fate:
     """Outside a transaction: what it has done is committed at its end, or is not."""
-    if any(code == Backend.ERROR_RESPONSE for code, _ in exchange.answer.messages()):
-        return Fate.FAILED
     if all(map(leaves_nothing, texts)) or (_begins(texts) and not any(map(_ends_well, texts))):
         return Fate.RESEND
     return Fate.RESOLVE if token is not None else Fate.UNKNOWN

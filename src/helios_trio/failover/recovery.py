@@ -31,6 +31,7 @@ from helios_trio.migration.conversation import Conversation
 from helios_trio.migration.transfer import Place, take_up
 from helios_trio.pipeline.fleet import MoveOrder
 from helios_trio.pipeline.rescue import CommitInFlight, CommitOutcome, Outcomes, Primaries
+from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.lease import take
 from helios_trio.session.carrying.errors import CannotCarry
 from helios_trio.session.carrying.steps import Query
@@ -88,25 +89,25 @@ class OutcomeUnknown(HeliosError):
 
 async def recover(means: Means, session: RecoverableSession, loss: Loss) -> None:
     """Bring a session to a server on which it goes on. Raises nothing but what cancels, or is a bug."""
+    end: HeliosError
     try:
         with trio.fail_after(means.settings.time_limit):
             await _Recovery(means, session, loss).run()
     except trio.TooSlowError:
-        session.give_up(
-            BackendUnavailable(
-                "no server takes writes", sqlstate="57P03", hint="Retry later.", detail=loss.reason
-            )
+        end = BackendUnavailable(
+            "no server takes writes", sqlstate="57P03", hint="Retry later.", detail=loss.reason
         )
     except CannotCarry as refusal:
-        session.give_up(
-            BackendLost(
-                "terminating connection because the server was lost, and with it something of the session",
-                sqlstate="57P01",
-                detail="; ".join(refusal.reasons),
-            )
+        end = BackendLost(
+            "terminating connection because the server was lost, and with it something of the session",
+            sqlstate="57P01",
+            detail="; ".join(refusal.reasons),
         )
     except HeliosError as error:
-        session.give_up(error)
+        end = error
+    else:
+        return
+    session.give_up(end, mid_message=loss.mid_message)
 
 
 @define(eq=False)
@@ -135,23 +136,45 @@ class _Recovery:
         self.done = [each for each in exchanges if each.done]
         self.open = [each for each in exchanges if not each.done]
         self.begun_in = self.done[-1].status or Status.IDLE if self.done else Status.IDLE
-        statements = {name: each.facts for name, each in self.session.virtual.statements.items()}
-        names = Names(self.means.facts_of, statements)
+        names = self._names()
         self.texts = {id(each): names.asked_by(bytes(each.request)) for each in exchanges}
         self.names = names.parsed
         self.fate = self._judge()
+        _log.debug(
+            "session is recovered",
+            session=self.session.virtual.id,
+            fate=self.fate.value,
+            answered=len(self.done),
+            open=len(self.open),
+        )
         self.doom = self.loss.doom
 
     names: frozenset[bytes] = frozenset()
 
+    def _names(self) -> Names:
+        statements = {name: each.facts for name, each in self.session.virtual.statements.items()}
+        return Names(self.means.facts_of, statements)
+
     def _judge(self) -> Fate:
         """What becomes of all that was not answered; of several requests, what is worst."""
-        if self.loss.connection is None:  # it never had one, so nothing was sent
-            return Fate.RESEND
-        status, fates = self.begun_in, []
+        status, fates, left = self.begun_in, [], self.loss.sent
+        names = self._names()
+        for each in self.done:
+            names.asked_by(bytes(each.request))
         for each in self.open:
-            texts = self.texts[id(each)]
-            fates.append(fate_of(each, texts, status, self.loss.token))
+            if left <= 0:  # nothing of it was sent
+                break
+            texts = names.asked_by(bytes(each.request[:left]))
+            left -= len(each.request)
+            fates.append(
+                fate_of(
+                    texts,
+                    status,
+                    whole=each.whole and left >= 0,
+                    failed=_has_failed(each),
+                    token=self.loss.token,
+                )
+            )
             status = _status_after(status, texts)
         if len(fates) <= 1:
             return fates[0] if fates else Fate.RESEND
@@ -186,6 +209,8 @@ class _Recovery:
         backend = await means.primaries.settled(self.loss.backend)
         if self.fate is Fate.RESOLVE:
             await self._resolve(backend)
+        elif self.done or self.open:
+            await self._end_process(backend)
         session.forget_transaction(committed=self.outcome is CommitOutcome.COMMITTED)
         await self._take_up(backend)
         if self._is_replayed:
@@ -217,15 +242,7 @@ class _Recovery:
         if loss.committed_locally:
             self.outcome = CommitOutcome.COMMITTED
         else:
-            self.outcome = await self.means.outcomes.resolve(
-                CommitInFlight(
-                    backend=loss.backend,
-                    database=self.session.destination.database,
-                    pid=connection.pid,
-                    token=loss.token,
-                ),
-                backend,
-            )
+            self.outcome = await self.means.outcomes.resolve(self._commit(connection), backend)
         self._count(self.outcome)
         _log.info("outcome of a commit found out", outcome=self.outcome.value, token=loss.token)
         match self.outcome:
@@ -235,6 +252,21 @@ class _Recovery:
                 self.fate = Fate.RESEND
             case CommitOutcome.UNKNOWN:
                 self.fate = Fate.UNKNOWN
+
+    async def _end_process(self, backend: str) -> None:
+        """A server that lives may not know that the connection is lost, and hold what was locked for ever."""
+        if self.loss.connection is not None:
+            await self.means.outcomes.end_process(self._commit(self.loss.connection), backend)
+
+    def _commit(self, connection: BackendConnection) -> CommitInFlight:
+        loss = self.loss
+        return CommitInFlight(
+            backend=loss.backend,
+            database=self.session.destination.database,
+            pid=connection.pid,
+            token=loss.token,
+            sent_at=loss.at,
+        )
 
     def _count(self, outcome: CommitOutcome) -> None:
         counters = self.means.counters
@@ -248,6 +280,8 @@ class _Recovery:
 
     def _tell_committed(self) -> None:
         """The client gets the rest of the answer to its commit, if that is known."""
+        if self.loss.mid_message:
+            raise _committed_without_answer()
         self.fate = Fate.RESEND  # of what came behind it
         first, session = self.open[0], self.session
         alone = len(self.open) == 1 or self.texts[id(first)][0].is_commit
@@ -256,12 +290,7 @@ class _Recovery:
         elif alone and write_was_answered(first, self.loss.held):
             rest = self.loss.held + ready(Status.IDLE)
         else:
-            rest = report(
-                OutcomeUnknown(
-                    "the transaction has committed, but what the server answered was lost with it",
-                    hint="Look up what it has done; do not repeat it.",
-                )
-            ) + ready(Status.IDLE)
+            rest = report(_committed_without_answer()) + ready(Status.IDLE)
         session.tell(rest)
         self.open, self.done, self.begun_in = self.open[1:], [], Status.IDLE
 
@@ -382,6 +411,13 @@ class _Recovery:
         )
 
 
+def _committed_without_answer() -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "the transaction has committed, but what the server answered was lost with it",
+        hint="Look up what it has done; do not repeat it.",
+    )
+
+
 class _Collision(HeliosError):
     """A repeated statement has met another transaction."""
 
@@ -427,6 +463,11 @@ _AFTER: Final = {"BEGIN": Status.IN_TRANSACTION, "COMMIT": Status.IDLE, "ROLLBAC
 def _is_ordered(facts: Facts) -> bool:
     """Whether it says in which order it wants its rows; by the word, so more often than it matters."""
     return b"order" in facts.text.lower()
+
+
+def _has_failed(exchange: Exchange) -> bool:
+    """Whether its client has been told of an error."""
+    return any(code == Backend.ERROR_RESPONSE for code, _ in exchange.answer.messages())
 
 
 def _has_error(messages: Sequence[tuple[int, bytes]], codes: Sequence[bytes]) -> bool:

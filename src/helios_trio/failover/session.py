@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
+import structlog
+import trio
 from attrs import define, field, frozen
 
 from helios_trio.errors import BackendUnavailable, HeliosError
@@ -24,6 +26,8 @@ from helios_trio.session.guarding import CommitGuard
 from helios_trio.session.requests import Need
 from helios_trio.wire.codes import Status
 from helios_trio.wire.error_fields import ErrorFields
+
+_log = structlog.get_logger(__name__)
 
 #: What a server says that is going down or is told to end a connection: the session may live on elsewhere. Whatever
 #: else it ends a connection for (time limits, a dropped database) its client must hear.
@@ -61,6 +65,10 @@ class Loss:
     connection: BackendConnection | None
     backend: str
     reason: str
+    #: when it was noticed, on Trio's clock (seconds)
+    at: float
+    #: bytes that the client had asked by then and that were not answered to their end, without those not sent yet
+    sent: int = 0
     #: the client has been sent the beginning of a message
     mid_message: bool = False
     #: id of the commit that was under way, and the tag held back until it is certain
@@ -233,6 +241,8 @@ class RecoverableSession(Session):
             connection,
             self.destination.backend.name,
             reason,
+            trio.current_time(),
+            sent=0 if connection is None else len(self.journal.pending()) - self.requests.held,
             mid_message=mid_message,
             doom=doom,
             token=None if guard is None else guard.token,
@@ -290,11 +300,10 @@ class RecoverableSession(Session):
 
     def lose_again(self, doom: Difference, *, mid_message: bool) -> None:
         """What the new server answers is not what the client has already been told."""
-        connection, guard = self._connection, self.requests.guard
-        token = None if guard is None else guard.token
-        self.drop_connection(doom.text)
-        if guard is not None:
-            guard.token = token
+        connection = self._connection
+        assert connection is not None, "it has answered"
+        connection.holder = None
+        self.pool.discard(connection, doom.text)
         self._begin_recovery(connection, doom.text, mid_message=mid_message, doom=doom)
 
     def tell(self, data: bytes) -> None:
@@ -302,6 +311,9 @@ class RecoverableSession(Session):
         self.journal.note_received(data)
         self.send(data)
 
-    def give_up(self, error: HeliosError) -> None:
-        """It cannot go on; the client is told why."""
-        self.end(Ending.SERVER_LOST, error)
+    def give_up(self, error: HeliosError, *, mid_message: bool) -> None:
+        """It cannot go on; the client is told why, unless that would be read as the rest of a message."""
+        _log.warning(
+            "session not recovered", session=self.virtual.id, reason=error.message, detail=error.detail
+        )
+        self.end(Ending.SERVER_LOST, None if mid_message else error)

@@ -74,14 +74,16 @@ class Examiner:
             await self._measure_lag(connection, measured)
 
     async def _measure_lag(self, connection: ControlConnection, measured: dict[str, float | bool]) -> None:
+        asked_at = trio.current_time()
         row = await (await connection.execute(PROBE)).fetchone()
         assert row is not None, "a SELECT without a table has one row"
         seen = Observation.from_row(row)
         if not seen.in_recovery:
             measured["replication_lag_ms"] = measured["replication_lag_bytes"] = 0.0
             return
-        if seen.lag_seconds is not None:
-            measured["replication_lag_ms"] = seen.lag_seconds * 1000
+        lag = self.topology.lag_of(seen, asked_at)
+        if lag is not None:
+            measured["replication_lag_ms"] = lag * 1000
         writer = self.topology.writer
         if writer is not None and writer.observed is not None and seen.replayed is not None:
             position = writer.observed.position

@@ -13,7 +13,7 @@ Used by: app (makes it), migration.orchestrator (immediate mode over physical re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from math import isnan
@@ -58,6 +58,8 @@ class Switchover:
     placement: Placement
     steward: Steward
     settings: SwitchoverSettings = field(factory=SwitchoverSettings)
+    #: why none may begin now; empty: it may
+    hindrance: Callable[[], str] = field(default=lambda: "")
     #: the last one that has ended
     last: SwitchoverReport | None = field(default=None, init=False)
     _course: Course | None = field(default=None, init=False)
@@ -96,6 +98,11 @@ class Switchover:
     def status(self) -> SwitchoverStatus | None:
         """The one under way, else the last one; None when there was none."""
         return self.last if self._course is None else self._course.status(trio.current_time())
+
+    @property
+    def active(self) -> bool:
+        """Whether one is under way."""
+        return self._course is not None
 
     def give_up(self) -> bool:
         """Go back, if there still is a way back; returns whether there is."""
@@ -174,6 +181,8 @@ class Switchover:
         """One at a time. Raises OrderRefused: another is under way, or this makes no sense."""
         if self._course is not None:
             raise Conflict([Fault("", f"a switchover to {self._course.target} is under way")])
+        if hindrance := self.hindrance():
+            raise Conflict([Fault("", hindrance)])
         source = choose_source(self.topology, self.placement, order.target)
         now = trio.current_time()
         self._course = Course(

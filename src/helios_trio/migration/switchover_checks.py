@@ -38,10 +38,12 @@ def choose_source(topology: Topology, placement: Placement, target: str) -> str:
     Raises:
         NotFound: there is no backend of that name.
         InvalidOrder: it is the primary already, or the configuration fixes the roles.
-        Conflict: one of the two does not answer, or the target is not in service.
+        Conflict: one of the two does not answer, the target is not in service, or somebody else promotes.
     """
     if target not in topology.nodes:
         raise NotFound([Fault("target", f'there is no backend "{target}"')])
+    if topology.appointment is not None:
+        raise Conflict([Fault("", "somebody else promotes servers (topology.provider): switch over there")])
     writer = topology.writer
     if writer is None:
         raise Conflict([Fault("", "no primary is known")])

@@ -18,6 +18,8 @@ from helios_trio.net.errors import ConnectFailed
 from helios_trio.net.transport import Keepalive, PlainTransport, describe
 
 DEFAULT_PORT: Final = 5432
+#: What the kernel says when no process listens; the file of a unix socket may be gone, too.
+_NOBODY_LISTENS: Final = (errno.ECONNREFUSED, errno.ENOENT)
 
 
 @frozen
@@ -51,6 +53,14 @@ class _Candidate:
     name: str
 
 
+@frozen
+class _Failure:
+    """Why one address cannot be reached; `code` is the errno where there is one."""
+
+    reason: str
+    code: int | None = None
+
+
 async def dial(
     address: ServerAddress, *, deadline: float, keepalive: Keepalive | None = None
 ) -> PlainTransport:
@@ -58,15 +68,17 @@ async def dial(
 
     Raises `ConnectFailed` with the reason for each address tried.
     """
-    reasons: list[str] = []
+    failures: list[_Failure] = []
     candidates = await _resolve(address, deadline)
     for left, candidate in zip(range(len(candidates), 0, -1), candidates, strict=True):
         share = (deadline - trio.current_time()) / left
-        transport = await _try(candidate, share, reasons)
+        transport = await _try(candidate, share, failures)
         if transport is not None:
             transport.set_keepalive(keepalive or Keepalive())
             return transport
-    raise ConnectFailed(f"could not connect to server: {'; '.join(reasons)}")
+    error = ConnectFailed(f"could not connect to server: {'; '.join(each.reason for each in failures)}")
+    error.refused = all(each.code in _NOBODY_LISTENS for each in failures)
+    raise error
 
 
 async def _resolve(address: ServerAddress, deadline: float) -> list[_Candidate]:
@@ -86,15 +98,15 @@ def _printable(sockaddr: Any) -> str:
     return str(ServerAddress(host, port))
 
 
-async def _try(candidate: _Candidate, seconds: float, reasons: list[str]) -> PlainTransport | None:
-    """One address, for so many seconds; what went wrong is added to `reasons`."""
+async def _try(candidate: _Candidate, seconds: float, failures: list[_Failure]) -> PlainTransport | None:
+    """One address, for so many seconds; what went wrong is added to `failures`."""
     try:
         with trio.fail_after(max(seconds, 0)):
             return await _connect(candidate)
     except trio.TooSlowError:
-        reasons.append(f"{candidate.name}: timeout expired")
+        failures.append(_Failure(f"{candidate.name}: timeout expired"))
     except OSError as error:
-        reasons.append(f"{candidate.name}: {describe(error)}")
+        failures.append(_Failure(f"{candidate.name}: {describe(error)}", error.errno))
     return None
 
 

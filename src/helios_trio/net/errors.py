@@ -23,6 +23,8 @@ class ConnectFailed(HeliosError):
     sqlstate = "08001"
     severity = "FATAL"
     code = "connect_failed"
+    #: every address answered that nobody listens there
+    refused: bool = False
 
 
 class TLSFailed(ConnectionLost):

@@ -53,6 +53,13 @@ class Outcomes(Protocol):
         Raises nothing but what cancels: what cannot be found out is UNKNOWN.
         """
 
+    async def end_process(self, commit: CommitInFlight, at: str) -> None:
+        """Make sure that the server process has ended, and with it whatever transaction it had open.
+
+        Does nothing where `at` is another backend than the one it ran on. Returns in any case, after a time limit if
+        need be. Raises nothing but what cancels.
+        """
+
 
 class Primaries(Protocol):
     """Knows which backend takes the writes of another that may be dead."""

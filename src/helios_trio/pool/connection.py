@@ -142,6 +142,8 @@ class BackendConnection(Pipe):
         out = replies.feed(data)
         holder = self.holder
         if holder is None:
+            if self.said_fatal and self.status is not SlotStatus.CLOSED:
+                self.on_end(None)  # nobody must get it any more
             return
         if out:
             holder.on_reply_bytes(out)

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 import trio
 
-from helios_trio.errors import HeliosError
+from helios_trio.errors import BackendCutOff, HeliosError
 from helios_trio.net.readiness import Readiness
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pool.connect import ServerGreeting
@@ -34,6 +34,7 @@ Cancel = Callable[[BackendConnection], Awaitable[None]]
 _IDLE: Final = SlotStatus.IDLE
 _CLOSED: Final = SlotStatus.CLOSED
 
+_TERMINATE: Final = b"X\0\0\0\4"
 #: Seconds a reset query may take before its connection is given up.
 RESET_TIME_LIMIT: Final = 10.0
 #: Seconds before a server that refused is asked again: at first, and at most.
@@ -72,7 +73,8 @@ class Pool:
         self.planner: Planner[BackendConnection] = Planner(limits, shared)
         self.counters = PoolCounters()
         self.reset_query = reset_query
-        self.paused = False
+        #: why no connection is opened and nobody may wait (`pool.cutting_off`); empty: all is well
+        self.given_up = ""
         self._connect = connect
         self._base_label = base_label
         self._readiness = readiness
@@ -87,9 +89,10 @@ class Pool:
         self._stopped = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._alarm = trio.Event()
-        self._retry_at = 0.0
-        self._retry_delay = 0.0
+        self._retry_at = self._retry_delay = 0.0
         self.last_error: str = ""
+        #: called when the server looks dead: it has ended a connection, or cannot be reached
+        self.on_trouble: Callable[[str], None] = lambda reason: None
         #: sessions that belong here
         self.sessions = 0
         self._unused_since: float | None = None
@@ -101,7 +104,9 @@ class Pool:
         return self.planner.take_nowait(claim)
 
     def wait(self, ticket: Ticket[BackendConnection]) -> None:
-        """Queue; `granted` or `refused` of the ticket is called later. Raises TooManyConnections."""
+        """Queue; `granted` or `refused` of the ticket is called later. Raises TooManyConnections, BackendCutOff."""
+        if self.given_up:
+            raise BackendCutOff(self.given_up)
         self.planner.wait(ticket)
         self.counters.waits += 1
         ticket.waiting_since = trio.current_time()
@@ -260,17 +265,24 @@ class Pool:
                 "server connection lost", pool=self.name, pid=connection.pid, error=error and str(error)
             )
             self._note_closed(connection, "lost")
+            self.on_trouble("a connection was lost")
 
     def close_idle(self, reason: str) -> None:
         """Close what nobody uses."""
         for connection in self.planner.idle_slots():
             self.discard(connection, reason)
 
+    def reopen(self) -> None:
+        """The server is there again: connections are opened at once, whatever failed before."""
+        self.given_up = ""
+        self._retry_delay = self._retry_at = 0.0
+        self.act()
+
     # -- acting on the plan ------------------------------------------------------------------------------------
 
     def act(self) -> None:
         """Do what the planner wants now: open connections, make room for them."""
-        if self._nursery is None or self.paused or self._readiness_time() < self._retry_at:
+        if self._nursery is None or self.given_up or trio.current_time() < self._retry_at:
             return
         if (victim := self.planner.to_evict()) is not None:
             self.discard(victim, "made room")
@@ -282,9 +294,6 @@ class Pool:
         for variant in self.planner.to_open(room):
             self._nursery.start_soon(self._open, variant)
 
-    def _readiness_time(self) -> float:
-        return trio.current_time()
-
     async def _open(self, variant: Variant) -> None:
         try:
             greeting = await self._connect(variant)
@@ -294,6 +303,10 @@ class Pool:
         except BaseException:
             self.planner.open_failed(variant)
             raise
+        if self.given_up:  # meanwhile: nothing that this server says counts any more
+            greeting.transport.close()
+            self.planner.open_failed(variant)
+            return
         self._retry_delay = self._retry_at = 0.0
         self.counters.opened += 1
         now = trio.current_time()
@@ -329,13 +342,14 @@ class Pool:
                     self.planner.withdraw(ticket)
                     ticket.refused(error)
             return
-        if self._readiness_time() >= self._retry_at:  # others that were under way fail for the same reason
+        if trio.current_time() >= self._retry_at:  # others that were under way fail for the same reason
             _log.warning(
                 "cannot connect to server", pool=self.name, backend=self.backend.name, error=self.last_error
             )
         self._retry_delay = min(max(self._retry_delay * 2, _RETRY_FIRST), _RETRY_MOST)
         self._retry_at = trio.current_time() + self._retry_delay
         self._alarm.set()
+        self.on_trouble(self.last_error)
 
     def is_unused(self, now: float, seconds: float) -> bool:
         """Whether nobody has had any business here for that long."""
@@ -369,8 +383,8 @@ class Pool:
 
     def _next_alarm(self) -> float:
         """When there is something to do at the latest, unless something happens before."""
-        times = [self.planner.next_deadline(), self._readiness_time() + 1.0]
-        if self._retry_at > self._readiness_time():
+        times = [self.planner.next_deadline(), trio.current_time() + 1.0]
+        if self._retry_at > trio.current_time():
             times.append(self._retry_at)
         return min(times)
 
@@ -383,6 +397,3 @@ class Pool:
         for connection in [slot for slot in self.planner.slots if isinstance(slot.holder, ResetHolder)]:
             if isinstance(connection.holder, ResetHolder) and connection.holder.deadline <= now:
                 self.discard(connection, "reset took too long")
-
-
-_TERMINATE: Final = b"X\0\0\0\4"

@@ -19,6 +19,7 @@ from helios_trio.net.tls import ServerTLS
 from helios_trio.net.transport import Keepalive
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pool.connect import ServerGreeting, open_server_connection
+from helios_trio.pool.cutting_off import cut_off
 from helios_trio.pool.planner import PoolLimits
 from helios_trio.pool.pool import Cancel, Pool
 from helios_trio.pool.server_auth import Credentials
@@ -86,6 +87,10 @@ class Pools:
         self._asked: dict[PoolKey, tuple[str, str]] = {}
         self._nursery: trio.Nursery | None = None
         self._renamed: dict[int, int] = {}
+        #: told the name of a backend that looks dead, and what was seen
+        self.on_trouble: Callable[[str, str], None] = lambda backend, reason: None
+        #: backends that have been given up, and why
+        self._given_up: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._pools.values())
@@ -121,6 +126,8 @@ class Pools:
         pool = self._pools.get(key)
         if pool is None:
             pool = self._pools[key] = self._make(destination)
+            pool.given_up = self._given_up.get(key.backend, "")
+            pool.on_trouble = lambda reason: self.on_trouble(key.backend, reason)
             self._asked[key] = destination.asked
             assert self._nursery is not None
             await self._nursery.start(pool.run)
@@ -178,6 +185,21 @@ class Pools:
         for key, pool in self._pools.items():
             if key.database == database:
                 pool.close_idle("database dropped or renamed")
+
+    def cut_off(self, backend: str, reason: str) -> None:
+        """Give a server up: its connections are closed, also those at work, and none is opened until `reopen`."""
+        self._given_up[backend] = reason
+        for pool in self._of(backend):
+            cut_off(pool, reason)
+
+    def reopen(self, backend: str) -> None:
+        """A server is there, perhaps again: connections to it are opened at once."""
+        self._given_up.pop(backend, None)
+        for pool in self._of(backend):
+            pool.reopen()
+
+    def _of(self, backend: str) -> list[Pool]:
+        return [pool for key, pool in self._pools.items() if key.backend == backend]
 
     def used_of(self, backend: str) -> int:
         """Server connections to one backend, those being opened included."""

@@ -137,9 +137,7 @@ _PLAIN_KINDS = frozenset(
 )
 
 
-_CHANGING = frozenset(
-    {StatementKind.INSERT, StatementKind.UPDATE, StatementKind.DELETE, StatementKind.MERGE}
-)
+_CHANGING = frozenset({StatementKind.INSERT, StatementKind.UPDATE, StatementKind.DELETE, StatementKind.MERGE})
 
 
 @frozen

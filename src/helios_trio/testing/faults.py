@@ -1,172 +1,161 @@
-"""A proxy that breaks the network between two addresses: delay, silence, half-open ends, cuts, odd segments.
+"""A proxy that breaks the network between two addresses: delay, silence, lost packets, cuts, odd segments.
 
-It knows nothing of PostgreSQL. Each direction has a `Line` whose faults may be changed while connections
-live; tests put it between a client and a proxy, or between a proxy and a server.
+Each direction has a `Line` whose faults may be changed while connections live; tests put it between a client and a
+proxy, or between a proxy and a server. A `Tripwire` does its work when a certain PostgreSQL message passes: before it,
+in the middle of it, or after it.
+
+    async with open_fault_proxy(("127.0.0.1", 5432)) as network:
+        wire = network.to_client.trip(Place.BEFORE, Backend.COMMAND_COMPLETE, act=Link.sever_client)
+        ...                      # clients connect to network.address
+        await wire.fired.wait()  # the server has done it, and nobody was told
+
+What each fault stands for:
+
+* `Line.silence()` - a slow network or a stopped process: nothing arrives until `resume()`, then all of it.
+* `Line.swallow = True` - packets are dropped, in this direction: both ends believe that the connection is there.
+* `Link.reset()`, `FaultProxy.cut()` - both ends get a TCP reset; `Link.finish()` - both read the end of the stream.
+* `Link.sever_client()`, `Link.sever_server()` - one end gets a TCP reset, and the other notices nothing.
+* `FaultProxy.refusing = True` - new connections are closed at once; `FaultProxy.unbind()` - nobody listens at all.
+
+Used by: tests.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from struct import pack
-from typing import Final
+from contextlib import asynccontextmanager, suppress
 
 import trio
 from attrs import define, field
 
+from helios_trio.testing.links import Line, Link, Place, Tripwire
 from helios_trio.testing.player import Address, connect
 
-_RECEIVE_SIZE: Final = 65536
-_RESET_ON_CLOSE: Final = pack("ii", 1, 0)
-
-
-@define(eq=False)
-class Line:
-    """What happens to the bytes of one direction; applies to what is passed on from now on."""
-
-    delay: float = 0.0
-    """Seconds that each piece waits."""
-    segment: int | None = None
-    """Largest piece that is sent at once, in bytes."""
-    gather: float = 0.0
-    """Seconds in which pieces are joined into one."""
-    cut_at: int | None = None
-    """Bytes of a connection after which it is reset on both sides."""
-    half_open: bool = False
-    """Whether the end of the stream is kept from the receiver, who then believes the sender is still
-    there."""
-    _passing: trio.Event = field(factory=trio.Event, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._passing.set()
-
-    def silence(self) -> None:
-        """Pass nothing on, as when packets vanish; what is sent meanwhile arrives after `resume`."""
-        if self._passing.is_set():
-            self._passing = trio.Event()
-
-    def resume(self) -> None:
-        """End a silence."""
-        self._passing.set()
-
-    async def until_passing(self) -> None:
-        """Wait for the end of a silence."""
-        await self._passing.wait()
+__all__ = ["FaultProxy", "Line", "Link", "Place", "Tripwire", "open_fault_proxy"]
 
 
 @define(eq=False)
 class FaultProxy:
     """Where clients connect, and what befalls them."""
 
+    target: Address
+    """Where connections are passed on to; those to come, when it is changed."""
     address: Address
+    _nursery: trio.Nursery
     to_server: Line = field(factory=Line)
     to_client: Line = field(factory=Line)
     refusing: bool = False
     """Whether new connections are closed at once."""
     accepted: int = 0
     """Connections accepted so far."""
-    _pairs: set[_Pair] = field(factory=set)
+    links: set[Link] = field(factory=set)
+    """Connections that are not over."""
+    _listening: trio.CancelScope | None = field(default=None, init=False)
+    _unbound: trio.Event = field(factory=trio.Event, init=False)
 
     @property
     def open_connections(self) -> int:
         """Connections that are not over."""
-        return len(self._pairs)
+        return len(self.links)
 
     def cut(self) -> None:
         """Reset all connections now, on both sides."""
-        for pair in list(self._pairs):
-            pair.reset()
+        for link in list(self.links):
+            link.reset()
 
+    def blackhole(self) -> None:
+        """Drop all packets of all connections, those to come too, in both directions."""
+        self.to_server.swallow = self.to_client.swallow = True
 
-@define(eq=False)
-class _Pair:
-    """A client's connection and ours to the target."""
+    def heal(self) -> None:
+        """No more faults for what is sent from now on; what has vanished has vanished, and wires stay laid."""
+        for line in (self.to_server, self.to_client):
+            line.delay, line.gather, line.segment, line.cut_at = 0.0, 0.0, None, None
+            line.swallow = line.half_open = False
+            line.resume()
+        self.refusing = False
 
-    client: trio.SocketStream
-    server: trio.SocketStream
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    async def unbind(self) -> None:
+        """Listen no more, so that the system refuses whoever connects; connections that are there stay."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await self._unbound.wait()
 
-    def reset(self) -> None:
-        """End both with a TCP reset, unread data and all."""
-        for stream in (self.client, self.server):
-            try:
-                stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, _RESET_ON_CLOSE)
-            except OSError:
-                continue
-        self.scope.cancel()
+    async def bind(self) -> None:
+        """Listen at `address`, for the first time or again."""
+        await self._nursery.start(self._listen)
+
+    async def _listen(self, task_status: trio.TaskStatus[None]) -> None:
+        self._unbound = trio.Event()
+        listeners = await _open_listeners(self.address)
+        if not self.address[1]:
+            self.address = (self.address[0], listeners[0].socket.getsockname()[1])
+        try:
+            with trio.CancelScope() as self._listening:
+                task_status.started()
+                await trio.serve_listeners(self._serve, listeners, handler_nursery=self._nursery)
+        finally:
+            self._listening = None
+            self._unbound.set()
+
+    async def _serve(self, client: trio.SocketStream) -> None:
+        self.accepted += 1
+        link = None if self.refusing else await _link(client, self.target, self.accepted)
+        if link is None:
+            await client.aclose()
+            return
+        self.links.add(link)
+        try:
+            await link.run(self.to_server, self.to_client)
+        finally:
+            self.links.discard(link)
 
 
 @asynccontextmanager
-async def open_fault_proxy(target: Address, host: str = "127.0.0.1") -> AsyncIterator[FaultProxy]:
-    """A proxy to `target` on a free port, until the block ends."""
-    listeners = await trio.open_tcp_listeners(0, host=host)
+async def open_fault_proxy(
+    target: Address, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[FaultProxy]:
+    """A proxy to `target`, until the block ends.
+
+    A `host` that begins with a slash is a folder, in which the unix socket of that `port` (not 0) is made;
+    otherwise port 0 is a free one.
+    """
     async with trio.open_nursery() as nursery:
-        proxy = FaultProxy((host, listeners[0].socket.getsockname()[1]))
-
-        async def accept(client: trio.SocketStream) -> None:
-            await _serve(proxy, target, client)
-
-        await nursery.start(trio.serve_listeners, accept, listeners)
+        proxy = FaultProxy(target, (host, port), nursery)
+        await proxy.bind()
         try:
             yield proxy
         finally:
             nursery.cancel_scope.cancel()
+            if host.startswith("/"):
+                _forget(_socket_file(proxy.address))
 
 
-async def _serve(proxy: FaultProxy, target: Address, client: trio.SocketStream) -> None:
-    proxy.accepted += 1
-    if proxy.refusing:
-        await client.aclose()
-        return
+async def _open_listeners(address: Address) -> list[trio.SocketListener]:
+    host, port = address
+    if not host.startswith("/"):
+        return await trio.open_tcp_listeners(port, host=host)
+    path = _socket_file(address)
+    _forget(path)
+    sock = trio.socket.socket(trio.socket.AF_UNIX)
+    await sock.bind(path)
+    sock.listen()
+    return [trio.SocketListener(sock)]
+
+
+def _forget(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _socket_file(address: Address) -> str:
+    return f"{address[0]}/.s.PGSQL.{address[1]}"
+
+
+async def _link(client: trio.SocketStream, target: Address, number: int) -> Link | None:
+    """None: the target cannot be reached."""
     try:
-        server = await connect(target)
+        return Link(client, await connect(target), number)
     except OSError:
-        await client.aclose()
-        return
-    pair = _Pair(client, server)
-    proxy._pairs.add(pair)
-    try:
-        async with client, server:
-            with pair.scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_pump, pair, client, server, proxy.to_server)
-                    nursery.start_soon(_pump, pair, server, client, proxy.to_client)
-    finally:
-        proxy._pairs.discard(pair)
-
-
-async def _pump(pair: _Pair, source: trio.SocketStream, sink: trio.SocketStream, line: Line) -> None:
-    """Pass bytes on in one direction until the source ends."""
-    passed = 0
-    try:
-        while data := await _receive(source, line):
-            await line.until_passing()
-            await trio.sleep(line.delay)
-            if line.cut_at is not None:
-                data = data[: max(0, line.cut_at - passed)]
-            await _send(sink, data, line.segment)
-            passed += len(data)
-            if line.cut_at is not None and passed >= line.cut_at:
-                pair.reset()
-                return
-        await line.until_passing()
-        if not line.half_open:
-            await sink.send_eof()
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pair.reset()
-
-
-async def _receive(source: trio.SocketStream, line: Line) -> bytes:
-    """The next piece, with all that follows within the time to gather."""
-    data = bytes(await source.receive_some(_RECEIVE_SIZE))
-    if not data or not line.gather:
-        return data
-    with trio.move_on_after(line.gather):
-        while more := await source.receive_some(_RECEIVE_SIZE):
-            data += bytes(more)
-    return data
-
-
-async def _send(sink: trio.SocketStream, data: bytes, segment: int | None) -> None:
-    for at in range(0, len(data), segment or max(1, len(data))):
-        await sink.send_all(data[at : at + (segment or len(data))])
+        return None

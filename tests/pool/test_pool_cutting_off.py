@@ -1,0 +1,68 @@
+"""A server that is given up: whoever has a connection loses it, whoever waits is told so, and nobody waits any more."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from relay_rig import open_rig
+from test_pool_pool import Holder
+
+from helios_trio.errors import BackendCutOff
+from helios_trio.pool.cutting_off import cut_off
+from helios_trio.pool.planner import PoolLimits, SlotStatus
+
+
+async def test_all_connections_are_lost_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """Rule 25: their sockets are closed, idle or at work, before anybody is told."""
+    async with open_rig() as rig:
+        at_work, idle = await rig.take(), await rig.take()
+        rig.pool.give_back(idle)
+        at_work.holder = holder = Holder()
+        cut_off(rig.pool, "it is dead")
+        assert [each.status for each in (at_work, idle)] == [SlotStatus.CLOSED] * 2
+        assert [each.transport.closed for each in (at_work, idle)] == [True] * 2
+        [error] = holder.lost
+        assert isinstance(error, BackendCutOff)
+
+
+async def test_nobody_waits_for_it(autojump_clock: trio.testing.MockClock) -> None:
+    """Neither those who do already, nor those who come."""
+    async with open_rig(PoolLimits(1)) as rig, trio.open_nursery() as nursery:
+        await rig.take()
+        refused = []
+
+        async def wait() -> None:
+            with pytest.raises(BackendCutOff, match="it is dead") as caught:
+                await rig.take()
+            refused.append(caught.value)
+
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        cut_off(rig.pool, "it is dead")
+        await trio.testing.wait_all_tasks_blocked()
+        assert [each.sqlstate for each in refused] == ["57P03"]
+        await wait()
+
+
+async def test_what_was_being_opened_is_not_used(autojump_clock: trio.testing.MockClock) -> None:
+    """It was connecting when its server was given up; what a dead server says late does not count."""
+    async with open_rig(PoolLimits(1, min_connections=1)) as rig:
+        rig.connect_time = 5.0
+        cut_off(rig.pool, "it is dead")
+        await trio.sleep(10.0)
+        assert not rig.pool.planner.slots
+        assert rig.pool.planner.total == 0
+
+
+async def test_after_it_is_back_connections_are_opened_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """However long the pauses between attempts had become."""
+    async with open_rig(PoolLimits(1)) as rig:
+        cut_off(rig.pool, "it is dead")
+        rig.pool._retry_at = trio.current_time() + 100.0
+        rig.pool.reopen()
+        before = trio.current_time()
+        await rig.take()
+        assert trio.current_time() - before < 1.0
