@@ -50,6 +50,7 @@ from helios_trio.proxy.login import Login
 from helios_trio.proxy.serving import Proxy, ProxyLimits, shared_pid
 from helios_trio.proxy.userlist import AuthFile
 from helios_trio.proxy.watchdog import Watchdog
+from helios_trio.recovering import Recovering, recovering_of, settings_of
 from helios_trio.sql.cache import FactsCache
 from helios_trio.watching import Watching, backends_of, embedded_backends, watching_of
 
@@ -79,8 +80,8 @@ class Assembly:
     moving: Moving
     #: None: nobody takes over from a primary that died (failover.enabled, failover.mode)
     primaries: Controller | None
-    #: what was done for sessions that lost their server
-    replays: ReplayCounters
+    #: None: sessions end with their servers
+    recovering: Recovering | None
     admin: Parts
     connect_control: ConnectControl
     #: the API key that was made because no file has any; to be shown once
@@ -103,6 +104,8 @@ class Assembly:
         self.moving.reconfigure(config)
         if self.primaries is not None:
             reconfigure_failover(self.primaries, config)
+        if self.recovering is not None:
+            self.recovering.config, self.recovering.means.settings = config, settings_of(config)
         limit_holds(self.proxy, config)
 
     @property
@@ -145,12 +148,13 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         limits=limits_of(config),
     )
     limit_holds(proxy, config)
+    fleet = LocalFleet(proxy, pools, hubs, directory)
     moving = moving_of(
         config,
         cluster,
         topology=topology,
         placement=placement,
-        fleet=LocalFleet(proxy, pools, hubs, directory),
+        fleet=fleet,
         pools=pools,
         connect=control.connect,
     )
@@ -167,6 +171,15 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
     )
     control.primaries = primaries
     replays = ReplayCounters()
+    recovering = recovering_of(
+        config,
+        topology=topology,
+        proxy=proxy,
+        fleet=fleet,
+        primaries=primaries,
+        counters=replays,
+        connect_to=control.connect_to,
+    )
     access, made_key = access_of(config)
     return Assembly(
         config=config,
@@ -184,7 +197,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         watchdog=Watchdog(proxy, config.timeouts),
         moving=moving,
         primaries=primaries,
-        replays=replays,
+        recovering=recovering,
         admin=Parts(
             proxy=proxy,
             pools=pools,

@@ -17,10 +17,12 @@ from helios_trio.app import ServeOptions, Signals, run
 from helios_trio.assembly import Assembly, assemble
 from helios_trio.config.loader import loads
 from helios_trio.control.connection import ControlConnection
+from helios_trio.failover.acknowledged import Acknowledged
 from helios_trio.failover.counters import ReplayCounters
 from helios_trio.failover.journal import JournalLimits
 from helios_trio.failover.outcome import OutcomeResolver
 from helios_trio.failover.recovery import Means, ReplaySettings, recover
+from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.migration.fleet import LocalFleet
 from helios_trio.net.listener import open_listeners
@@ -108,14 +110,23 @@ async def recovering_proxy(
         facts_of=parts.proxy.facts.facts,
         settings=ReplaySettings(time_limit=20.0),
         counters=counters,
+        sequences=SequenceMover(connect),
     )
-    parts.proxy.make_session = partial(
-        RecoverableSession,
-        limits=JournalLimits(),
-        new_id=(lambda: str(uuid4())) if guarded else None,
-        suspect=primaries.suspect,
-        recover=partial(recover, means),
-    )
+
+    def make_session(*arguments: Any, **parameters: Any) -> RecoverableSession:
+        session = RecoverableSession(
+            *arguments,
+            **parameters,
+            limits=JournalLimits(),
+            suspect=primaries.suspect,
+            recover=partial(recover, means),
+            acknowledged=Acknowledged(),
+        )
+        if guarded:
+            session.guard_commits(lambda: str(uuid4()), singles=True)
+        return session
+
+    parts.proxy.make_session = make_session
     told = Signals()
     listeners = await open_listeners(parts.config.proxy.listen_address)
     with trio.fail_after(time_limit):

@@ -315,3 +315,29 @@ async def test_standbys_are_not_succeeded(autojump_clock: MockClock) -> None:
         rig.lose("two")
         assert await rig.controller.settled("two") == "one"
         assert rig.controller.report() is None
+
+
+async def test_a_switchover_by_somebody_else_is_no_failover(autojump_clock: MockClock) -> None:
+    """The old primary is a standby of the new one already: nobody is promoted, nothing is fenced or deposed."""
+    async with running() as rig:
+        rig.world.tolerated.add("one")
+        rig.world.promote("three")
+        rig.world.servers["one"] = Server(timeline=2)
+        rig.topology.note_answer("three", rig.world.servers["three"].observation, trio.current_time())
+        rig.controller.suspect("one", "a connection was lost")
+        assert await rig.controller.settled("one") == "three"
+        assert rig.destination == "three"
+        assert rig.controller.report() is None
+        assert not rig.topology.nodes["one"].deposed
+        assert not [call for call in rig.world.calls if call.split()[0] in ("promote", "fence", "demote")]
+
+
+async def test_a_standby_of_an_unknown_primary_is_no_reason_to_promote(autojump_clock: MockClock) -> None:
+    """The probes have not seen the new primary yet: it is found by asking."""
+    async with running(FailoverSettings(recovery_grace=1.0)) as rig:
+        rig.world.tolerated.add("one")
+        rig.world.promote("three")
+        rig.world.servers["one"] = Server(timeline=2)
+        rig.controller.suspect("one", "a connection was lost")
+        assert await rig.controller.settled("one") == "three"
+        assert not [call for call in rig.world.calls if call.startswith("promote")]

@@ -101,7 +101,8 @@ class Controller:
                 return name
             if self._verified.get(name, 0) > before:
                 return name
-            if self._is_standby(name):
+            node = self.means.topology.nodes.get(name)
+            if node is not None and node.role is NodeRole.STANDBY:
                 return await self._instead_of_standby(name)
             news = self._news
             self.suspect(name, "a session has lost its connection")
@@ -111,10 +112,6 @@ class Controller:
         """Nothing speaks against a server that has succeeded another."""
         node = self.means.topology.nodes[name]
         return name in self._verified and node.healthy is True and _set_of(node) not in self._searches
-
-    def _is_standby(self, name: str) -> bool:
-        node = self.means.topology.nodes.get(name)
-        return node is not None and node.role is NodeRole.STANDBY
 
     async def _instead_of_standby(self, name: str) -> str:
         """The standby itself if it lives; else the primary, which can do all that it could."""
@@ -221,11 +218,10 @@ class Controller:
             return False
         while self.means.switching():  # noqa: ASYNC110 - it tells nobody
             await trio.sleep(_POLL)
-        target = self.means.redirection.successor(source)
-        if target == source:
-            return False
-        self._verified[target] = self.means.looks
-        return True
+        target = self.means.redirection.newer_primary(source)
+        if target is not None:
+            self._verified[target.name] = self.means.looks
+        return target is not None
 
     def _settle(self, search: Succession, found: Primary) -> None:
         """There is a primary: from here on sessions go there."""
@@ -236,12 +232,16 @@ class Controller:
             means.sessions.reopen(found.name)
             return
         course.target = found.name
-        search.serious = True
         course.enter(FailoverStep.REDIRECT, now)
-        means.redirection.succeed(course.source, found, now)
-        means.sessions.cut_off(course.source, f"{found.name} has succeeded it")
+        demoted = _is_standby(means.topology.nodes[course.source])
+        means.redirection.succeed(course.source, found, now, depose=not demoted)
         means.sessions.reopen(found.name)
         self._verified[found.name] = means.looks
+        if demoted:  # whoever has done that needs no help
+            means.sessions.reopen(course.source)
+            return
+        search.serious = True
+        means.sessions.cut_off(course.source, f"{found.name} has succeeded it")
         self.aftermath.add(course.source, found.name)
 
     async def _finish(self, search: Succession, found: Primary | None) -> None:
@@ -278,9 +278,10 @@ class Controller:
             outcome = FailoverOutcome.RECOVERED
         else:
             outcome = FailoverOutcome.COMPLETED
-            means.flapping.note(course.began, now)
         course.end(outcome, now)
         if search.serious:
+            if outcome is FailoverOutcome.COMPLETED:
+                means.flapping.note(course.began, now)
             self._announce(course)
         else:
             means.counters.false_alarms += 1
@@ -299,6 +300,11 @@ class Controller:
             reason=reason,
             seconds={step.value: round(seconds, 3) for step, seconds in report.seconds.items()},
         )
+
+
+def _is_standby(node: NodeState) -> bool:
+    """Whether a server was just seen as a standby that nothing speaks against."""
+    return node.healthy is True and node.role is NodeRole.STANDBY and not node.deposed
 
 
 def _set_of(node: NodeState) -> str:

@@ -210,6 +210,10 @@ class Journal:
         kept = 0 if self._cutter is None else sum(each.size for each in self._cutter.exchanges)
         return kept + sum(map(len, self._sent)) + sum(map(len, self._received))
 
+    def last_answers(self) -> bytes:
+        """What the client was sent of late: all since the last quiet moment, unless that was much."""
+        return b"".join(self._received)
+
     def exchanges(self) -> Sequence[Exchange]:
         """All requests since the last quiet moment, in order: those that were answered, then those that were not.
 

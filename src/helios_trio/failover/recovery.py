@@ -26,6 +26,7 @@ from helios_trio.failover.endings import rest_of_answer, write_was_answered
 from helios_trio.failover.journal import Exchange
 from helios_trio.failover.replay import Doom, Repeat, Skip, ready, report
 from helios_trio.failover.replies import Difference
+from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import Loss, RecoverableSession
 from helios_trio.migration.conversation import Conversation
 from helios_trio.migration.transfer import Place, take_up
@@ -71,6 +72,7 @@ class Means:
     facts_of: FactsOf
     settings: ReplaySettings
     counters: ReplayCounters
+    sequences: SequenceMover
 
 
 class NotReplayed(HeliosError):

@@ -60,7 +60,7 @@ class Redirection:
         newer = [
             each
             for each in self._primaries_like(node)
-            if each is not node and (node.deposed or _timeline(each) > _timeline(node))
+            if each is not node and is_newer(_timeline(each), node)
         ]
         newest = max(newer, key=_timeline, default=None)
         return None if newest is None else Primary(newest.backend.name, newest.observed)
@@ -85,18 +85,29 @@ class Redirection:
             if same and not each.deposed and each.role is NodeRole.PRIMARY and each.writable:
                 yield each
 
-    def succeed(self, source: str, target: Primary, now: float) -> None:
-        """From here on writes, and whoever comes, go to the target; no probe's answer can turn that back."""
+    def succeed(self, source: str, target: Primary, now: float, *, depose: bool) -> None:
+        """From here on writes, and whoever comes, go to the target; no probe's answer can turn that back.
+
+        `depose`: the source may still call itself primary.
+        """
         topology, placement = self.topology, self.placement
         if target.observation is not None:
             topology.note_answer(target.name, target.observation, now)
         topology.reinstate(target.name)
-        topology.depose(source, f"{target.name} has succeeded it")
+        if depose:
+            topology.depose(source, f"{target.name} has succeeded it")
         self._seen |= {source, target.name}
         placement.end(self._diversions.pop(target.name, None))
         diversion = Diversion(source, target.name, _ALL)
         placement.divert(diversion, instead_of=self._diversions.get(source))
         self._diversions[source] = diversion
+
+
+def is_newer(timeline: int, source: NodeState) -> bool:
+    """Whether a primary on that timeline has come after a server that was one, and may be its standby by now."""
+    if source.deposed:
+        return True
+    return timeline > _timeline(source) if source.writable else timeline >= _timeline(source)
 
 
 def _timeline(node: NodeState) -> int:

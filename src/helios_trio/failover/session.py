@@ -17,6 +17,7 @@ import trio
 from attrs import define, field, frozen
 
 from helios_trio.errors import BackendUnavailable, HeliosError
+from helios_trio.failover.acknowledged import Acknowledged, has_certainly_changed
 from helios_trio.failover.journal import Journal, JournalLimits
 from helios_trio.failover.replies import Difference
 from helios_trio.pool.connection import BackendConnection
@@ -24,6 +25,7 @@ from helios_trio.pool.planner import SlotStatus
 from helios_trio.proxy.session import HELD_LIMIT, Ending, Session
 from helios_trio.session.guarding import CommitGuard
 from helios_trio.session.requests import Need
+from helios_trio.wire.backend_messages import CommandComplete
 from helios_trio.wire.codes import Status
 from helios_trio.wire.error_fields import ErrorFields
 
@@ -34,6 +36,7 @@ _log = structlog.get_logger(__name__)
 _GOING: Final = frozenset({"57P01", "57P02", "57P03"})
 #: In a NoticeResponse: a COMMIT that waits for standbys gives up waiting, and has committed here (`syncrep.c`).
 _COMMITTED_LOCALLY: Final = "57P01"
+_ROLLED_BACK: Final = CommandComplete("ROLLBACK").encode() + b"Z\0\0\0\5I"
 #: Refusals in a row after which a session is not recovered any more.
 _REFUSALS: Final = 3
 
@@ -84,6 +87,7 @@ class RecoverableSession(Session):
     """See the module."""
 
     __slots__ = (
+        "_acknowledged",
         "_before",
         "_committed_locally",
         "_recover",
@@ -98,16 +102,15 @@ class RecoverableSession(Session):
         self,
         *arguments: Any,
         limits: JournalLimits,
-        new_id: Callable[[], str] | None,
         suspect: Callable[[str, str], None],
         recover: Callable[[RecoverableSession, Loss], Awaitable[None]],
+        acknowledged: Acknowledged,
         **parameters: Any,
     ) -> None:
-        """`new_id` makes ids for the commit guard, None: it is off; `suspect`: see `pipeline.rescue.Primaries`."""
+        """`suspect`: see `pipeline.rescue.Primaries`."""
         super().__init__(*arguments, **parameters)
         self.journal = Journal(limits)
-        if new_id is not None:
-            self.requests.guard = CommitGuard(new_id)
+        self._acknowledged = acknowledged
         #: its server is lost, and `recover` has not come to its end
         self.recovering = False
         self.replay: Replaying | None = None
@@ -116,6 +119,11 @@ class RecoverableSession(Session):
         self._before = Bonds()
         self._committed_locally = False
         self._refusals = 0
+
+    def guard_commits(self, new_id: Callable[[], str], *, singles: bool) -> None:
+        """Have commits note their ids from now on; `singles`: those of single writes, too."""
+        if self.requests.guard is None:
+            self.requests.guard = CommitGuard(new_id, singles)
 
     async def run(self, rest: bytes) -> None:
         """See `Session`."""
@@ -161,14 +169,23 @@ class RecoverableSession(Session):
             and connection.side.replies.status == Status.IDLE
             and requests.at_boundary
         ):
+            guard = requests.guard
+            if guard is not None and guard.token is not None:
+                self._settle(guard, guard.token)
             self.journal.clear(requests.held)
             self._refusals = 0
             virtual = self.virtual
             if virtual.pins or virtual.bound or virtual.may_hold_locks or self._before.may_hold_locks:
                 self._before = Bonds(dict(virtual.pins), dict(virtual.bound), virtual.may_hold_locks)
-            if requests.guard is not None and requests.guard.token is not None:
-                requests.guard.settled()
         super().on_server_ready()
+
+    def _settle(self, guard: CommitGuard, token: str) -> None:
+        """What was noted has been answered; a client that was told of a commit must find it on every successor."""
+        answers = self.journal.last_answers()
+        if has_certainly_changed(answers) and not answers.endswith(_ROLLED_BACK):
+            at = self.destination
+            self._acknowledged.note(at.backend.name, at.database, token)
+        guard.settled()
 
     # -- the loss ----------------------------------------------------------------------------------------------
 

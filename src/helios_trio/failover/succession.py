@@ -25,7 +25,7 @@ from helios_trio.cluster.topology import NodeState
 from helios_trio.failover.candidates import Standby, rank
 from helios_trio.failover.fencing import Quorum
 from helios_trio.failover.means import Means
-from helios_trio.failover.redirection import Primary
+from helios_trio.failover.redirection import Primary, is_newer
 from helios_trio.failover.signs import Look, Patience, Sign
 from helios_trio.failover.steps import FailoverCourse, FailoverStep
 
@@ -82,10 +82,10 @@ class Succession:
     async def find(self) -> Primary:
         """Return once there is a primary."""
         while True:
+            look = await self._look()
             found = self.means.redirection.newer_primary(self.course.source)
             if found is not None:
                 return found
-            look = await self._look()
             if look.sign is Sign.ALIVE and not self.course.in_doubt:
                 return Primary(self.course.source, look.observation)
             self._take_seriously(look)
@@ -192,7 +192,7 @@ class Succession:
             for name, each in facts.items()
             if (seen := each.observation).system_identifier == source.system_identifier is not None
             and not seen.in_recovery
-            and (seen.timeline or 0) > (source.timeline or 0)
+            and is_newer(seen.timeline or 0, source)
             and not self._fenced_off(name)
         ]
         if not newer:

@@ -53,6 +53,8 @@ class CommitGuard:
 
     #: makes a new id: a UUID in text form
     new_id: Callable[[], str]
+    #: single writes are guarded, too
+    singles: bool = True
     #: id of the commit that is under way; None: there is none, or it has no id
     token: str | None = None
     #: CommandComplete of a guarded simple query, which its client has not got yet

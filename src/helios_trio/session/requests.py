@@ -419,7 +419,8 @@ class RequestStream:
             server.replies.uncertain = True
             session.in_batch = False
         guard = self.guard
-        if guard is not None and facts.is_single_write and not session.following and self._is_free(server):
+        single = guard is not None and guard.singles and facts.is_single_write and not session.following
+        if guard is not None and single and self._is_free(server):
             return (lead or b"") + guard.instead_of(data[at + 5 : following - 1], server)
         if facts.plain and not session.following:
             server.replies.push(replies.QUERY)
@@ -427,6 +428,10 @@ class RequestStream:
         if guard is not None and facts.is_commit and server.replies.status != Status.FAILED:
             return self._guarded_commit(guard, data[at:following], facts, lead)
         return self._query_with_effects(data, at, following, facts, lead)
+
+    def _begin_batch(self, guard: CommitGuard, server: ServerSide) -> None:
+        free = guard.singles and self._is_free(server)
+        self._batch = _Batch.READS if free else _Batch.UNGUARDED
 
     @staticmethod
     def _is_free(server: ServerSide) -> bool:
@@ -529,7 +534,7 @@ class RequestStream:
     def _parse(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
         if self.guard is not None and not session.in_batch:
-            self._batch = _Batch.READS if self._is_free(server) else _Batch.UNGUARDED
+            self._begin_batch(self.guard, server)
         lead = None
         statement = preparing.read_parse(data, at, following, self._facts_of)
         if statement is not None and not statement.facts.plain and self._waits_for_exact(statement.facts):
@@ -576,7 +581,7 @@ class RequestStream:
     def _bind(self, data: bytes, at: int, following: int) -> bytes | None:
         session, server = self.session, self._attached
         if self.guard is not None and not session.in_batch:
-            self._batch = _Batch.READS if self._is_free(server) else _Batch.UNGUARDED
+            self._begin_batch(self.guard, server)
         lead: bytes | None = None
         if self.shared and not (self._settled or session.in_batch):
             lead = self.settle()

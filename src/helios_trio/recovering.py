@@ -1,0 +1,164 @@
+"""What makes sessions outlive their servers - journal, commit guard, replay - made from a configuration and wired.
+
+Used by: assembly (makes it), app (runs it).
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+import trio
+from attrs import define, field
+
+from helios_trio.cluster.topology import Topology
+from helios_trio.config import CommitOutcomeMethod, Config
+from helios_trio.control.connection import ControlConnection
+from helios_trio.failover.acknowledged import Acknowledged
+from helios_trio.failover.commit_notes import CommitCleaner, TokenDatabases
+from helios_trio.failover.controller import Controller
+from helios_trio.failover.counters import ReplayCounters
+from helios_trio.failover.journal import JournalLimits
+from helios_trio.failover.outcome import OutcomeResolver
+from helios_trio.failover.recovery import Means, ReplaySettings, recover
+from helios_trio.failover.sequence_moves import SequenceMover
+from helios_trio.failover.session import RecoverableSession
+from helios_trio.migration.fleet import LocalFleet
+from helios_trio.pipeline.backend import Backend
+from helios_trio.proxy.serving import Proxy
+
+ConnectTo = Callable[[Backend, str], Awaitable[ControlConnection]]
+
+#: Databases that are waiting to be asked whether commits can be noted there.
+_QUESTIONS: Final = 100
+
+
+def new_id() -> str:
+    """A UUID that sorts by time (version 7, RFC 9562), so that the index of tokens grows at its end."""
+    milliseconds = time.time_ns() // 1_000_000
+    bits = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    return str(UUID(int=bits))
+
+
+@define(eq=False)
+class Recovering:
+    """Makes sessions that can be recovered, and has what they need."""
+
+    config: Config
+    means: Means
+    notes: TokenDatabases
+    cleaner: CommitCleaner
+    acknowledged: Acknowledged
+    sessions: Callable[[], list[RecoverableSession]]
+    _questions: trio.MemorySendChannel[tuple[str, str]] = field(init=False)
+    _asked: trio.MemoryReceiveChannel[tuple[str, str]] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._questions, self._asked = trio.open_memory_channel(_QUESTIONS)
+
+    def make_session(self, *arguments: Any, **parameters: Any) -> RecoverableSession:
+        """See `proxy.serving.Proxy.make_session`."""
+        replay = self.config.transaction_replay
+        session = RecoverableSession(
+            *arguments,
+            **parameters,
+            limits=JournalLimits(replay.journal.max_entries, replay.journal.max_size),
+            suspect=self.means.primaries.suspect,
+            recover=partial(recover, self.means),
+            acknowledged=self.acknowledged,
+        )
+        if replay.commit_outcome is CommitOutcomeMethod.TOKEN:
+            at = session.destination.backend.name, session.destination.database
+            known = self.notes.known(*at)
+            if known:
+                self._guard(session)
+            elif known is None:
+                self._ask(at)
+        return session
+
+    def _guard(self, session: RecoverableSession) -> None:
+        session.guard_commits(new_id, singles=self.config.transaction_replay.guard_autocommit)
+
+    def _ask(self, at: tuple[str, str]) -> None:
+        try:
+            self._questions.send_nowait(at)
+        except trio.WouldBlock:
+            return  # the next session asks again
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Find out where commits can be noted, and delete old notes, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.cleaner.run)
+            task_status.started()
+            async for backend, database in self._asked:
+                if await self.notes.has_tokens(backend, database):
+                    for session in self.sessions():
+                        at = session.destination
+                        if at.database == database and at.backend.name == backend:
+                            self._guard(session)
+
+
+def recovering_of(
+    config: Config,
+    *,
+    topology: Topology,
+    proxy: Proxy,
+    fleet: LocalFleet,
+    primaries: Controller | None,
+    counters: ReplayCounters,
+    connect_to: ConnectTo,
+) -> Recovering | None:
+    """Make it, and have the proxy make such sessions; None: sessions end with their servers."""
+    if primaries is None:
+        return None
+
+    async def connect(name: str, database: str) -> ControlConnection:
+        return await connect_to(topology.nodes[name].backend, database)
+
+    outcomes, notes = OutcomeResolver(connect=connect), TokenDatabases(connect)
+
+    def noted() -> list[tuple[str, str]]:
+        writer = topology.writer
+        name = "" if writer is None else writer.backend.name
+        return [(name, database) for database in notes.databases(name)]
+
+    def sessions() -> list[RecoverableSession]:
+        return [each for each in proxy.sessions.values() if isinstance(each, RecoverableSession)]
+
+    recovering = Recovering(
+        config=config,
+        means=Means(
+            primaries=primaries,
+            outcomes=outcomes,
+            place_of=fleet.place_of,
+            facts_of=proxy.facts.facts,
+            settings=settings_of(config),
+            counters=counters,
+            sequences=SequenceMover(connect),
+        ),
+        notes=notes,
+        cleaner=CommitCleaner(connect=connect, databases=noted, keep=outcomes.token_lifetime),
+        acknowledged=Acknowledged(),
+        sessions=sessions,
+    )
+    primaries.means.tokens = recovering.acknowledged
+    proxy.make_session = recovering.make_session
+    return recovering
+
+
+def settings_of(config: Config) -> ReplaySettings:
+    """What the configuration says about replays."""
+    replay = config.transaction_replay
+    return ReplaySettings(
+        enabled=replay.enabled,
+        verify_results=replay.verify_results,
+        statement_timeout=replay.statement_timeout_ms / 1000,
+        max_retries=replay.max_retries if replay.retry_on_error else 0,
+        time_limit=config.failover.failover_timeout if config.failover.failover_timeout else math.inf,
+        max_state_size=config.session_migration.max_state_size,
+    )
