@@ -25,7 +25,8 @@ from helios_trio.failover.controller import Controller
 from helios_trio.failover.counters import ReplayCounters
 from helios_trio.failover.journal import JournalLimits
 from helios_trio.failover.outcome import OutcomeResolver
-from helios_trio.failover.recovery import Means, ReplaySettings, recover
+from helios_trio.failover.recovery import recover
+from helios_trio.failover.recovery_means import RecoveryMeans, ReplaySettings
 from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.migration.fleet import LocalFleet
@@ -50,7 +51,7 @@ class Recovering:
     """Makes sessions that can be recovered, and has what they need."""
 
     config: Config
-    means: Means
+    means: RecoveryMeans
     notes: TokenDatabases
     cleaner: CommitCleaner
     acknowledged: Acknowledged
@@ -132,7 +133,7 @@ def recovering_of(
 
     recovering = Recovering(
         config=config,
-        means=Means(
+        means=RecoveryMeans(
             primaries=primaries,
             outcomes=outcomes,
             place_of=fleet.place_of,
@@ -148,6 +149,7 @@ def recovering_of(
     )
     primaries.means.tokens = recovering.acknowledged
     proxy.make_session = recovering.make_session
+    proxy.settled = primaries.settled
     return recovering
 
 

@@ -21,7 +21,8 @@ from helios_trio.failover.acknowledged import Acknowledged
 from helios_trio.failover.counters import ReplayCounters
 from helios_trio.failover.journal import JournalLimits
 from helios_trio.failover.outcome import OutcomeResolver
-from helios_trio.failover.recovery import Means, ReplaySettings, recover
+from helios_trio.failover.recovery import recover
+from helios_trio.failover.recovery_means import RecoveryMeans, ReplaySettings
 from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.migration.fleet import LocalFleet
@@ -103,7 +104,7 @@ async def recovering_proxy(
             host=host, port=port, user="postgres", dbname=database, autocommit=True
         )
 
-    means = Means(
+    means = RecoveryMeans(
         primaries=primaries,
         outcomes=OutcomeResolver(connect=connect),
         place_of=fleet.place_of,

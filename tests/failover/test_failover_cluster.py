@@ -13,6 +13,7 @@ from failover_rig import RealRig, failing_over
 
 from helios_trio.config.failover import FailoverActions, FailoverSettings
 from helios_trio.config.words import FailoverMode
+from helios_trio.control.setup import SetupSettings, apply
 from helios_trio.embedded import open_cluster
 from helios_trio.failover.steps import FailoverOutcome
 from helios_trio.migration.errors import Conflict, NotFound
@@ -141,8 +142,11 @@ async def test_both_down_then_back(rig: RealRig) -> None:
 
 async def test_a_standby_that_lacks_what_was_acknowledged_is_refused(rig: RealRig) -> None:
     """Rule 24: an acknowledged transaction that it does not have is named; the old primary may come back."""
-    await rig.cluster.execute("CREATE SCHEMA helios")
-    await rig.cluster.execute("CREATE TABLE helios.commits (id uuid PRIMARY KEY)")
+    connection = await rig.cluster.connect()
+    try:
+        await apply(connection, SetupSettings())
+    finally:
+        await connection.close()
     await rig.cluster.execute(f"INSERT INTO helios.commits VALUES ('{KEPT}')")
     rig.tokens.ids = {"postgres": [KEPT, LOST]}
     await rig.cluster.kill_node("node1")

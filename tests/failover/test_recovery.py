@@ -113,3 +113,42 @@ async def test_another_has_changed_what_was_read(
 
         await trio.to_thread.run_sync(client)
         assert rig.counters.replay_mismatches == {"rows": 2}
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_values_of_sequences_stay_what_they_were(
+    mode: str, database: str, direct_dsn: str, direct_address: tuple[str, int]
+) -> None:
+    """Rule 31: ids that were returned are those of the rows, on the next server too."""
+    with psycopg.connect(direct_dsn, dbname=database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE entry (id serial PRIMARY KEY, text text)")
+        connection.execute("CREATE TABLE other (id bigint GENERATED ALWAYS AS IDENTITY, text text)")
+    async with recovering_proxy(direct_address, mode) as rig:
+
+        def client() -> list[int]:
+            found = []
+            with psycopg.connect(**rig.parameters(dbname=database)) as connection:
+                simple = psycopg.ClientCursor(connection)
+                simple.execute("INSERT INTO entry (text) VALUES ('a'), ('b') RETURNING id")
+                found += [id for (id,) in simple.fetchall()]
+                for text in ("c", "d"):
+                    row = connection.execute(
+                        "INSERT INTO entry (text) VALUES (%s) RETURNING id", (text,), prepare=True
+                    ).fetchone()
+                    found += row
+                found += connection.execute("INSERT INTO other (text) VALUES ('e') RETURNING *").fetchone()[
+                    :1
+                ]
+                found += connection.execute("SELECT nextval('entry_id_seq')").fetchone()
+                kill_all(direct_dsn, database)
+                row = connection.execute("INSERT INTO entry (text) VALUES ('f') RETURNING id").fetchone()
+                found += row
+                connection.commit()
+                rows = connection.execute("SELECT id, text FROM entry ORDER BY text").fetchall()
+                assert rows == list(zip([*found[:4], found[6]], "abcdf", strict=True))
+                assert connection.execute("SELECT * FROM other").fetchall() == [(found[4], "e")]
+            return found
+
+        found = await trio.to_thread.run_sync(client)
+        assert len(set(found[:4] + found[5:])) == len(found) - 1, "no number was given twice"
+        assert (rig.counters.transactions_replayed, rig.counters.replay_mismatches) == (1, {})

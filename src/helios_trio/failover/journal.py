@@ -78,6 +78,14 @@ class Cutter:
     _answer_gap: int = 0
     #: how many exchanges at the beginning are done
     _done: int = 0
+    #: transaction status before the first exchange
+    _began_in: int = Status.IDLE
+
+    @property
+    def begun_in(self) -> int:
+        """Transaction status before the first exchange that is not done."""
+        last = self.exchanges[self._done - 1].status if self._done else None
+        return self._began_in if last is None else last
 
     def forget_ended(self) -> None:
         """Forget all up to the end of the last transaction that has ended."""
@@ -85,11 +93,14 @@ class Cutter:
         for at in range(self._done):
             if self.exchanges[at].status == Status.IDLE:
                 ended = at + 1
+        if ended:
+            self._began_in = Status.IDLE
         del self.exchanges[:ended]
         self._done -= ended
 
     def forget_done(self) -> None:
         """Forget what has been answered, whether its transaction is open or not."""
+        self._began_in = self.begun_in
         del self.exchanges[: self._done]
         self._done = 0
 
@@ -221,6 +232,11 @@ class Journal:
         transactions that have ended is among them.
         """
         return self._gone_through().exchanges
+
+    @property
+    def begun_in(self) -> int:
+        """Transaction status before the first request that was not answered."""
+        return self._gone_through().begun_in
 
     def pending(self) -> bytes:
         """All that the client has sent and that was not answered to its end."""

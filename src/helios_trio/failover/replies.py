@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 
 from helios_trio.wire.codes import Backend
 from helios_trio.wire.error_fields import ErrorFields
+from helios_trio.wire.frames import encode_frame
 
 #: Bytes of a long answer that one fingerprint stands for.
 BLOCK: Final = 256 * 1024
@@ -72,6 +73,10 @@ class Answer:
             # keyed and of 64 bits (SipHash): two blocks that differ are taken for equal once in 10^19
             self.blocks.append(hash(bytes(self.tail[:BLOCK])))
             del self.tail[:BLOCK]
+
+    def add_message(self, code: int, body: bytes) -> None:
+        """One more message, as if it had come."""
+        self.add(encode_frame(code, body))
 
     def differs(self, other: Answer, *, ordered: bool) -> Difference | None:
         """How another server's answer to the same request differs; None when the client could not tell them apart.

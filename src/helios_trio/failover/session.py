@@ -333,4 +333,5 @@ class RecoverableSession(Session):
         _log.warning(
             "session not recovered", session=self.virtual.id, reason=error.message, detail=error.detail
         )
+        error.severity = "FATAL"
         self.end(Ending.SERVER_LOST, None if mid_message else error)

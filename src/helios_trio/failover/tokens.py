@@ -22,11 +22,13 @@ from helios_trio.errors import HeliosError
 
 _log = structlog.get_logger(__name__)
 
-#: Ids of which no row is there. The alias must not be called like the column of the table.
-_MISSING: Final = """
-SELECT wanted::text FROM unnest(%s::uuid[]) AS acknowledged (wanted)
- WHERE NOT EXISTS (SELECT FROM helios.commits AS kept WHERE kept.id = wanted)
-"""
+_MISSING: Final = "SELECT missing::text FROM helios.missing_commits(%s::uuid[]) AS missing"
+#: Of these ids none can be there.
+_NO_TOKENS: Final = (
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.InvalidSchemaName,
+)
 #: What a standby still has to do: nothing once it has replayed all it received, or waits for more.
 _REPLAYED: Final = """
 SELECT NOT pg_is_in_recovery()
@@ -81,7 +83,7 @@ class TokenCheck:
                     rows = await (await connection.execute(_MISSING.encode(), (list(ids),))).fetchall()
                 finally:
                     connection.abort()
-        except psycopg.errors.UndefinedTable:
+        except _NO_TOKENS:
             return list(ids)
         except psycopg.errors.InsufficientPrivilege as error:
             _log.warning(

@@ -6,7 +6,7 @@ Used by: app (gives `Proxy.serve_client` to the listeners, drains and reloads).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final, Protocol
 
@@ -14,7 +14,14 @@ import structlog
 import trio
 from attrs import define, field
 
-from helios_trio.errors import HeliosError, ServerRefused, TimedOut, TooManyConnections
+from helios_trio.errors import (
+    BackendCutOff,
+    BackendLost,
+    HeliosError,
+    ServerRefused,
+    TimedOut,
+    TooManyConnections,
+)
 from helios_trio.net.errors import ConnectionLost
 from helios_trio.net.frame_stream import FrameStream
 from helios_trio.net.readiness import Readiness
@@ -110,6 +117,8 @@ class Proxy:
         self.sessions: dict[int, Session] = {}
         self.draining = False
         self.holds = Holds()
+        #: waits for who takes over from a backend that may be dead, see `pipeline.rescue.Primaries`; None: nobody does
+        self.settled: Callable[[str], Awaitable[str]] | None = None
         self.unauthenticated = 0
         self._greetings = Greetings()
         self._ids = count(1)
@@ -191,7 +200,15 @@ class Proxy:
             await pass_through(admitted, destination, credentials, self.pools)
             return
         pool = await self.pools.pool_for(destination, credentials)
-        await self._run_session(admitted, opening, destination, pool, number)
+        try:
+            await self._run_session(admitted, opening, destination, pool, number)
+        except (BackendCutOff, BackendLost):
+            if self.settled is None or not opening.reply:
+                raise  # there is nobody to take over, or the client has been greeted already
+            await self.settled(destination.backend.name)
+            destination = await self._destination(number, admitted)
+            pool = await self.pools.pool_for(destination, credentials)
+            await self._run_session(admitted, opening, destination, pool, number)
 
     async def _destination(self, number: int, admitted: Admitted) -> Destination:
         """Where the session goes, as soon as that backend is not held."""
