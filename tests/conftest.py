@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack
 import psycopg
 import pytest
 
+from helios_trio.control.setup import SetupSettings, setup_sql
 from helios_trio.embedded import BlockingCluster, start_blocking
 from helios_trio.testing.running import ProxyProcess, running_proxy
 
@@ -52,9 +53,11 @@ port = {port}
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[BlockingCluster]:
-    """A primary without standbys."""
+    """A primary without standbys, set up for the proxy: databases made from its template guard their commits."""
     found = start_blocking(standbys=0, settings={"wal_level": "logical", "max_connections": "150"})
     try:
+        for database in ("template1", "postgres"):
+            found.execute(setup_sql(SetupSettings()), dbname=database)
         yield found
     finally:
         found.stop()
@@ -94,7 +97,10 @@ def start_proxy(mode: str, address: tuple[str, int]) -> AbstractContextManager[P
     moving = mode.startswith(MOVING)
     text = CONFIG + SECOND_NAME if moving else CONFIG
     config = text.format(host=address[0], port=address[1], mode=MODES[mode.removeprefix(MOVING)])
-    return running_proxy(config, module="helios_trio.testing.shaken" if moving else "helios_trio")
+    # in one mode nothing outlives its server: whatever the others do must be the same without
+    environment = {"HELIOS__FAILOVER__ENABLED": "false"} if mode == "pristine" else {}
+    module = "helios_trio.testing.shaken" if moving else "helios_trio"
+    return running_proxy(config, module=module, environment=environment)
 
 
 @pytest.fixture(scope="session")

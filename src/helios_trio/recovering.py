@@ -56,6 +56,8 @@ class Recovering:
     cleaner: CommitCleaner
     acknowledged: Acknowledged
     sessions: Callable[[], list[RecoverableSession]]
+    #: what is made; tests have sessions of their own kind
+    session_type: type[RecoverableSession] = RecoverableSession
     _questions: trio.MemorySendChannel[tuple[str, str]] = field(init=False)
     _asked: trio.MemoryReceiveChannel[tuple[str, str]] = field(init=False)
 
@@ -65,7 +67,7 @@ class Recovering:
     def make_session(self, *arguments: Any, **parameters: Any) -> RecoverableSession:
         """See `proxy.serving.Proxy.make_session`."""
         replay = self.config.transaction_replay
-        session = RecoverableSession(
+        session = self.session_type(
             *arguments,
             **parameters,
             limits=JournalLimits(replay.journal.max_entries, replay.journal.max_size),

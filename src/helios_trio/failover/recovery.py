@@ -87,6 +87,8 @@ class _Recovery:
             sent=loss.sent,
             token=loss.token,
         )
+        if self.situation.ends_itself:
+            raise verdicts.ended()
 
     # -- the whole ---------------------------------------------------------------------------------------------
 

@@ -81,6 +81,13 @@ class Situation:
         """A transaction was open before the first request that was not answered."""
         return self.begun_in != Status.IDLE
 
+    @property
+    def ends_itself(self) -> bool:
+        """What was under way is meant to end server processes; its own, as it seems."""
+        under_way = self.texts(self.open[0]) if self.open else ()
+        called = (name for facts in under_way for each in facts.statements for name in each.functions)
+        return any(name.rpartition(".")[2] == "pg_terminate_backend" for name in called)
+
     def texts(self, exchange: Exchange) -> Sequence[Facts]:
         """What a request runs."""
         return self._texts[id(exchange)]

@@ -50,6 +50,11 @@ def committed_without_answer() -> OutcomeUnknown:
     )
 
 
+def ended() -> BackendLost:
+    """A client has ended its own server process, and knows what it wants."""
+    return BackendLost("terminating connection due to administrator command", sqlstate="57P01")
+
+
 def no_server(reason: str) -> BackendUnavailable:
     """Nobody took over in time."""
     return BackendUnavailable("no server takes writes", sqlstate="57P03", hint="Retry later.", detail=reason)

@@ -70,13 +70,13 @@ class CommitGuard:
 
     def before_commit(self, server: ServerSide) -> bytes:
         """Goes in front of a COMMIT that is a simple query."""
-        frames = self._note(server, replies.SWALLOW, _CallWatcher(self, server))
+        frames = self._note(server, replies.SWALLOW, _CallWatcher(self))
         server.replies.push(replies.SYNC | replies.SWALLOW)
         return frames + _SYNC
 
     def in_batch(self, server: ServerSide) -> bytes:
         """Goes in front of the Execute of a COMMIT: if it fails, so does the client's batch."""
-        return self._note(server, 0, _CallInBatchWatcher(self, server))
+        return self._note(server, 0, _CallInBatchWatcher())
 
     def before_sync(self, server: ServerSide) -> bytes:
         """Goes in front of the Sync of a batch that is a transaction by itself."""
@@ -84,7 +84,7 @@ class CommitGuard:
 
     def instead_of(self, text: bytes, server: ServerSide) -> bytes:
         """Goes in place of a simple query of one plain write."""
-        watcher = _WriteWatcher(self, server)
+        watcher = _WriteWatcher(self)
         for kind in (replies.PARSE, replies.BIND, replies.DESCRIBE, replies.EXECUTE):
             server.replies.watch(kind, watcher)
         note = self._note(server, 0, watcher)
@@ -98,7 +98,7 @@ class CommitGuard:
         parse = b""
         if not server.guarded:
             server.guarded = True
-            server.replies.watch(replies.PARSE | attended, watcher)
+            server.replies.watch(replies.PARSE | attended, _PrepareWatcher(server, watcher))
             parse = _PARSE
         server.replies.watch(replies.BIND | attended, watcher)
         server.replies.watch(replies.EXECUTE | attended, watcher)
@@ -111,16 +111,34 @@ class CommitGuard:
 
 
 @define(eq=False)
-class _CallWatcher:
-    """Reads the answers to a call that goes ahead of a COMMIT, all of which are swallowed."""
+class _PrepareWatcher:
+    """Reads the answer to the Parse of the call: if it fails, it is sent again with the next call."""
 
-    guard: CommitGuard
     server: ServerSide
+    #: of the call
+    inner: Watcher
 
     def on_reply(self, code: int, body: bytes) -> bytes | None:
         """See `wire.replies.Watcher`."""
         if code == Backend.ERROR_RESPONSE:
-            self.server.guarded = False  # perhaps it was the Parse that failed
+            self.server.guarded = False
+        return self.inner.on_reply(code, body)
+
+    def on_skipped(self) -> None:
+        """An earlier message of the batch has failed."""
+        self.server.guarded = False
+        self.inner.on_skipped()
+
+
+@define(eq=False)
+class _CallWatcher:
+    """Reads the answers to a call that goes ahead of a COMMIT, all of which are swallowed."""
+
+    guard: CommitGuard
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.ERROR_RESPONSE:
             self.guard.failure = encode_frame(code, body)
         return None
 
@@ -132,19 +150,12 @@ class _CallWatcher:
 class _CallInBatchWatcher:
     """Reads the answers to a call within the client's batch: nothing but an error is for the client."""
 
-    guard: CommitGuard
-    server: ServerSide
-
     def on_reply(self, code: int, body: bytes) -> bytes | None:
         """See `wire.replies.Watcher`."""
-        if code == Backend.ERROR_RESPONSE:
-            self.server.guarded = False
-            return None
-        return b"" if code != Backend.NOTICE_RESPONSE else None
+        return None if code in (Backend.ERROR_RESPONSE, Backend.NOTICE_RESPONSE) else b""
 
     def on_skipped(self) -> None:
-        """An earlier message of the batch has failed: the statement may not have been prepared."""
-        self.server.guarded = False
+        """An earlier message of the batch has failed, and its client has been told."""
 
 
 @define(eq=False)
@@ -173,7 +184,6 @@ class _WriteWatcher:
     """Makes of the answers to an extended batch what a simple query is answered, once it is committed."""
 
     guard: CommitGuard
-    server: ServerSide
     _tags: list[bytes] = field(factory=list)
 
     def on_reply(self, code: int, body: bytes) -> bytes | None:
@@ -184,7 +194,6 @@ class _WriteWatcher:
             return self._hold(encode_frame(code, body))
         if code == Backend.ERROR_RESPONSE:
             self.guard.held = b""
-            self.server.guarded &= not self._tags  # perhaps it was the call's Parse that failed
         elif code == Backend.READY_FOR_QUERY:
             held, self.guard.held = self.guard.held, b""
             return held + encode_frame(code, body)
@@ -198,5 +207,4 @@ class _WriteWatcher:
         return b""
 
     def on_skipped(self) -> None:
-        """An earlier message has failed: the call may not have been prepared."""
-        self.server.guarded = False
+        """An earlier message has failed, and its client has been told."""

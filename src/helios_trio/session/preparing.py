@@ -194,6 +194,7 @@ def refuse_changed(server: ServerSide) -> bytes:
         "V": "ERROR",
         "C": "0A000",
         "M": "cached plan must not change result type",
+        "R": "RevalidateCachedQuery",  # asyncpg prepares anew when it reads this, and knows no other sign
     }
     server.replies.watch(replies.BIND | replies.SWALLOW, RefusalWatcher(error_response(fields)))
     return _FAILING_BIND

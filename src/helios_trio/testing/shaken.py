@@ -22,6 +22,7 @@ from helios_trio.assembly import Assembly, assemble
 from helios_trio.cli import main
 from helios_trio.config import Config
 from helios_trio.embedded import EmbeddedCluster
+from helios_trio.failover.session import RecoverableSession
 from helios_trio.migration.fleet import LocalFleet
 from helios_trio.pipeline.fleet import MoveOrder, MoveReport
 from helios_trio.proxy.session import Session
@@ -59,7 +60,7 @@ class Shaker:
             unfinished.replace(self._report)
 
 
-class ShakenSession(Session):
+class ShakenSession(RecoverableSession):
     """A session that is moved whenever it could go on in peace."""
 
     shaker: ClassVar[Shaker]
@@ -81,7 +82,8 @@ def assemble_shaken(config: Config, cluster: EmbeddedCluster | None) -> Assembly
     fleet = LocalFleet(parts.proxy, parts.pools, parts.hubs, parts.directory)
     report = os.environ.get(REPORT_VARIABLE)
     ShakenSession.shaker = Shaker(fleet, list(parts.topology.nodes), Path(report) if report else None)
-    parts.proxy.make_session = ShakenSession
+    assert parts.recovering is not None, "failover is on where nothing is said"
+    parts.recovering.session_type = ShakenSession
     return parts
 
 

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from helios_trio.session.carrying.errors import CarryFailed
 from helios_trio.session.carrying.steps import Answer, Query, Row
+from helios_trio.session.guarding import NAME as GUARD
 from helios_trio.sql.quote import quote_literal
 
 #: They count from the moment that a statement begins to be parsed, and are no concern of ours: see `UNHURRIED`.
@@ -43,7 +44,7 @@ _STATEMENTS: Final = (
     "pg_catalog.pg_backend_pid()))",
     "SELECT 'prepared', name, statement, parameter_types::pg_catalog.oid[],"
     " pg_catalog.array_to_string(parameter_types, ', '), from_sql, pg_catalog.to_jsonb(s) ->> 'result_types'"
-    " FROM pg_catalog.pg_prepared_statements AS s",
+    f" FROM pg_catalog.pg_prepared_statements AS s WHERE name <> '{GUARD.decode()}'",
     "SELECT 'cursor', name, is_scrollable, is_binary FROM pg_catalog.pg_cursors WHERE is_holdable",
     "SELECT 'lock', classid, objid, objsubid, mode FROM pg_catalog.pg_locks WHERE locktype = 'advisory'"
     " AND pid = pg_catalog.pg_backend_pid() AND granted",

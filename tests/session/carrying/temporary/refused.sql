@@ -124,7 +124,7 @@ do $$ begin execute format('create function pg_temp.f() returns regclass languag
 
 -- case: event trigger
 -- reason: event trigger carry_watches: it would run again
--- shared: create function public.carry_watch() returns event_trigger language plpgsql as 'begin end'
+-- shared: create or replace function public.carry_watch() returns event_trigger language plpgsql as 'begin end'
 create temp table t (a int);
 insert into t values (1);
 create event trigger carry_watches on ddl_command_end execute function public.carry_watch();
@@ -132,6 +132,7 @@ create event trigger carry_watches on ddl_command_end execute function public.ca
 drop event trigger carry_watches;
 
 -- case: event trigger that will not run
+-- shared: create or replace function public.carry_watch() returns event_trigger language plpgsql as 'begin end'
 create temp table t (a int);
 insert into t values (1);
 create event trigger carry_drops on sql_drop execute function public.carry_watch();
