@@ -16,6 +16,11 @@ The nouns, and where they live:
   generator without I/O; `Dialogue` (`migration/`) does its steps.
 * `Fleet` (`pipeline/`) - the port through which sessions are listed, held, moved and let go, by id.
 * `Migration`, `Switchover` (`migration/`) - all sessions of a server moved in phases, or a standby made the primary.
+* `Controller` and `Succession` (`failover/`) - who notices that a primary is gone, and one search for its successor.
+* `RecoverableSession` (`failover/`) - a session that outlives its server: its `Journal` has what its client and the
+  server have said since the transaction began, and `recovery` has it go on elsewhere.
+* `CommitGuard` (`session/`) and `OutcomeResolver` (`failover/`) - a transaction writes down its name before it commits,
+  and by that it is found out whether it has.
 * `Topology` (`cluster/`) - which servers there are and which of them takes writes; `Probes` ask the servers, an
   `Appointment` is what Patroni or an operator says instead, the `Herald` tells what has changed.
 * `Readiness` (`net/`) - one epoll for all sockets through which bytes merely pass, served by one Trio task.

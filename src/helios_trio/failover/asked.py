@@ -109,7 +109,9 @@ class Fate(Enum):
     ROLLED_BACK = "rolled back"
 
 
-def fate_of(texts: Sequence[Facts], begun_in: int, *, whole: bool, failed: bool, token: str | None) -> Fate:
+def fate_of(
+    texts: Sequence[Facts], begun_in: int, *, whole: bool, failed: bool, token: str | None, wrote: bool
+) -> Fate:
     """What to do about a request that was sent, and not answered to its end.
 
     Args:
@@ -118,11 +120,14 @@ def fate_of(texts: Sequence[Facts], begun_in: int, *, whole: bool, failed: bool,
         whole: it was sent to its end.
         failed: its client has been told of an error.
         token: the id under which it, or its transaction, commits; None: under none.
+        wrote: its transaction may have changed something before.
     """
     if begun_in == Status.IDLE and whole:
         return Fate.FAILED if failed else _fate_of_single(texts, token)
     if any(map(_ends_well if begun_in == Status.IDLE else _commits, texts)):
         alone = len(texts) == 1 and texts[0].is_commit and whole
+        if alone and not wrote:
+            return Fate.RESEND
         return Fate.RESOLVE if alone else Fate.UNKNOWN
     return Fate.ROLLED_BACK if len(texts) == 1 and rolls_back(texts[0]) else Fate.RESEND
 
@@ -131,6 +136,8 @@ def _fate_of_single(texts: Sequence[Facts], token: str | None) -> Fate:
     """Outside a transaction: what it has done is committed at its end, or is not."""
     if all(map(leaves_nothing, texts)) or (_begins(texts) and not any(map(_ends_well, texts))):
         return Fate.RESEND
+    if len(texts) == 1 and (texts[0].is_commit or rolls_back(texts[0])):
+        return Fate.RESEND  # there is no transaction for it to end
     return Fate.RESOLVE if token is not None else Fate.UNKNOWN
 
 

@@ -170,8 +170,8 @@ class RecoverableSession(Session):
             and requests.at_boundary
         ):
             guard = requests.guard
-            if guard is not None and guard.token is not None:
-                self._settle(guard, guard.token)
+            if guard is not None and (guard.token is not None or guard.wrote):
+                self._settle(guard)
             self.journal.clear(requests.held)
             self._refusals = 0
             virtual = self.virtual
@@ -179,12 +179,13 @@ class RecoverableSession(Session):
                 self._before = Bonds(dict(virtual.pins), dict(virtual.bound), virtual.may_hold_locks)
         super().on_server_ready()
 
-    def _settle(self, guard: CommitGuard, token: str) -> None:
+    def _settle(self, guard: CommitGuard) -> None:
         """What was noted has been answered; a client that was told of a commit must find it on every successor."""
         answers = self.journal.last_answers()
-        if has_certainly_changed(answers) and not answers.endswith(_ROLLED_BACK):
+        noted = guard.token is not None and has_certainly_changed(answers)
+        if guard.token is not None and noted and not answers.endswith(_ROLLED_BACK):
             at = self.destination
-            self._acknowledged.note(at.backend.name, at.database, token)
+            self._acknowledged.note(at.backend.name, at.database, guard.token)
         guard.settled()
 
     # -- the loss ----------------------------------------------------------------------------------------------

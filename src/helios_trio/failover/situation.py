@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import define, field
 
-from helios_trio.failover.asked import FactsOf, Fate, Names, fate_of
+from helios_trio.failover.asked import FactsOf, Fate, Names, fate_of, leaves_nothing
 from helios_trio.failover.journal import Exchange, Journal
 from helios_trio.session.prepared import PreparedStatement
 from helios_trio.sql.facts import Facts
@@ -68,7 +68,7 @@ class Situation:
         )
         found._texts = {id(each): names.asked_by(bytes(each.request)) for each in exchanges}
         found.prepared = names.parsed
-        found.fate = found._judge(Names(facts_of, known), sent, token)
+        found.fate = found._judge(Names(facts_of, known), sent, token, journal.lost)
         return found
 
     @property
@@ -97,18 +97,22 @@ class Situation:
         self.open, self.done = self.open[1:], []
         self.begun_in, self.fate = Status.IDLE, Fate.RESEND
 
-    def _judge(self, names: Names, sent: int, token: str | None) -> Fate:
+    def _judge(self, names: Names, sent: int, token: str | None, lost: str) -> Fate:
         """What becomes of all that was sent; of several requests, what is worst."""
         status, fates = self.begun_in, []
+        wrote = bool(lost)
         for each in self.done:
-            names.asked_by(bytes(each.request))
+            wrote |= not all(map(leaves_nothing, names.asked_by(bytes(each.request))))
         for each in self.open:
             if sent <= 0:
                 break
             texts = names.asked_by(bytes(each.request[:sent]))
             sent -= len(each.request)
             whole = each.whole and sent >= 0
-            fates.append(fate_of(texts, status, whole=whole, failed=_has_failed(each), token=token))
+            fates.append(
+                fate_of(texts, status, whole=whole, failed=_has_failed(each), token=token, wrote=wrote)
+            )
+            wrote |= not all(map(leaves_nothing, texts))
             status = _status_after(status, texts)
         return _of_all(fates, token)
 

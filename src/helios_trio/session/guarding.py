@@ -22,6 +22,7 @@ from attrs import define, field
 
 from helios_trio.session.prepared import PREFIX
 from helios_trio.session.server_side import ServerSide
+from helios_trio.sql.facts import Facts
 from helios_trio.wire import replies
 from helios_trio.wire.codes import Backend, Frontend
 from helios_trio.wire.frames import encode_frame
@@ -29,7 +30,8 @@ from helios_trio.wire.replies import Watcher
 
 #: Statement and portal on every guarded connection; `pg_prepared_statements` shows it there.
 NAME: Final = PREFIX + b"commit"
-_TEXT: Final = b"SELECT FROM helios.note_commit($1)"
+#: The id is written whether or not a row was: a NOTIFY, say, gets its transaction id only when it is committed.
+_TEXT: Final = b"SELECT FROM helios.note_commit($1, true)"
 
 _PARSE: Final = encode_frame(Frontend.PARSE, NAME + b"\0" + _TEXT + b"\0\0\0")
 _EXECUTE: Final = encode_frame(Frontend.EXECUTE, NAME + b"\0\0\0\0\0")
@@ -61,10 +63,25 @@ class CommitGuard:
     held: bytes = b""
     #: ErrorResponse of the call in front of a COMMIT: the transaction has failed by it
     failure: bytes = b""
+    #: the open transaction may have changed something; without that, its COMMIT may be repeated as well as not
+    wrote: bool = False
+    #: it has been made read-only after its beginning: nothing can be written down in it any more
+    closed: bool = False
 
     def settled(self) -> None:
         """Nothing is under way any more."""
         self.token, self.held, self.failure = None, b"", b""
+        self.wrote = self.closed = False
+
+    def note(self, facts: Facts) -> None:
+        """A client is about to run this."""
+        self.wrote |= facts.writes or facts.opaque
+        self.closed |= not facts.plain and facts.turns_read_only
+
+    @property
+    def commits_matter(self) -> bool:
+        """Whether a COMMIT now is one whose outcome must be found out, and can be."""
+        return self.wrote and not self.closed
 
     # -- what is sent ------------------------------------------------------------------------------------------
 

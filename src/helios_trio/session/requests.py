@@ -419,13 +419,15 @@ class RequestStream:
             server.replies.uncertain = True
             session.in_batch = False
         guard = self.guard
+        if guard is not None:
+            guard.note(facts)
         single = guard is not None and guard.singles and facts.is_single_write and not session.following
         if guard is not None and single and self._is_free(server):
             return (lead or b"") + guard.instead_of(data[at + 5 : following - 1], server)
         if facts.plain and not session.following:
             server.replies.push(replies.QUERY)
             return None if lead is None else lead + data[at:following]
-        if guard is not None and facts.is_commit and server.replies.status != Status.FAILED:
+        if guard is not None and facts.is_commit and self._is_guarded(guard, server):
             return self._guarded_commit(guard, data[at:following], facts, lead)
         return self._query_with_effects(data, at, following, facts, lead)
 
@@ -437,6 +439,11 @@ class RequestStream:
     def _is_free(server: ServerSide) -> bool:
         """Whether what is sent now is a transaction by itself."""
         return server.replies.status == Status.IDLE and not server.replies.owes_client
+
+    @staticmethod
+    def _is_guarded(guard: CommitGuard, server: ServerSide) -> bool:
+        """Whether a COMMIT that is sent now is noted first."""
+        return guard.commits_matter and server.replies.status != Status.FAILED
 
     def _guarded_commit(self, guard: CommitGuard, frame: bytes, facts: Facts, lead: bytes | None) -> bytes:
         """COMMIT by a simple query, behind the call that notes it."""
@@ -598,6 +605,8 @@ class RequestStream:
             session.portals[portal] = statement.facts
         elif session.portals:
             session.portals.pop(portal, None)
+        if self.guard is not None:
+            self.guard.note(UNPARSED if statement is None else statement.facts)
         if self._batch is not _Batch.UNGUARDED:
             self._batch = self._batch.with_(None if statement is None else statement.facts)
         frame: bytes | None = None
@@ -712,7 +721,7 @@ class RequestStream:
         session.in_batch = True
         facts = session.portals.get(data[at + 5 : data.find(0, at + 5)]) if session.portals else None
         guard, lead = self.guard, None
-        if guard is not None and facts is not None and facts.is_commit:
+        if guard is not None and facts is not None and facts.is_commit and self._is_guarded(guard, server):
             lead = guard.in_batch(server) + data[at:following]
         if facts is None or (preparing.only_transaction_control(facts) and not session.following):
             server.replies.push(replies.EXECUTE)

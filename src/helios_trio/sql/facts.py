@@ -278,6 +278,12 @@ class Facts:
         return only.kind in _CHANGING or (only.kind is StatementKind.SELECT and bool(only.written))
 
     @cached_property
+    def turns_read_only(self) -> bool:
+        """It says of the transaction that is open already whether it may write (SET TRANSACTION READ ONLY)."""
+        changes = (change.name for statement in self.statements for change in statement.settings)
+        return "transaction_read_only" in changes
+
+    @cached_property
     def fingerprint(self) -> str | None:
         """libpg_query's fingerprint, 16 hex digits: equal for texts that differ only in constants.
 
