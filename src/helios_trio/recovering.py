@@ -74,6 +74,7 @@ class Recovering:
             suspect=self.means.primaries.suspect,
             recover=partial(recover, self.means),
             acknowledged=self.acknowledged,
+            max_cursors=self.config.cursor_restore.max_cursors_per_session,
         )
         if replay.commit_outcome is CommitOutcomeMethod.TOKEN:
             at = session.destination.backend.name, session.destination.database

@@ -152,3 +152,36 @@ async def test_values_of_sequences_stay_what_they_were(
         found = await trio.to_thread.run_sync(client)
         assert len(set(found[:4] + found[5:])) == len(found) - 1, "no number was given twice"
         assert (rig.counters.transactions_replayed, rig.counters.replay_mismatches) == (1, {})
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_held_cursors_are_read_again(
+    mode: str, database: str, direct_dsn: str, direct_address: tuple[str, int]
+) -> None:
+    """Rule 11: what was fetched must be the same; a cursor whose rows have changed is lost by name."""
+    async with recovering_proxy(direct_address, mode) as rig:
+
+        def client(connection: psycopg.Connection) -> None:
+            with connection.transaction():
+                connection.execute(
+                    "DECLARE c CURSOR WITH HOLD FOR SELECT * FROM generate_series(1, 5) AS g (n) ORDER BY n"
+                )
+                assert connection.execute("FETCH 2 FROM c").fetchall() == [(1,), (2,)]
+            assert connection.execute("FETCH c").fetchall() == [(3,)]
+            kill_all(direct_dsn, database)
+            assert connection.execute("FETCH ALL FROM c").fetchall() == [(4,), (5,)]
+            connection.execute("CLOSE c")
+            connection.execute("DECLARE d CURSOR WITH HOLD FOR SELECT balance FROM account ORDER BY id")
+            assert connection.execute("FETCH 1 FROM d").fetchall() == [(100,)]
+            with psycopg.connect(direct_dsn, dbname=database) as other:
+                other.execute("UPDATE account SET balance = 1")
+            kill_all(direct_dsn, database)
+            with pytest.raises(psycopg.errors.AdminShutdown, match="something of the session") as error:
+                connection.execute("SELECT 1")
+            assert "held cursor d" in (error.value.diag.message_detail or "")
+
+        def run() -> None:
+            with psycopg.connect(**rig.parameters(dbname=database), autocommit=True) as connection:
+                client(connection)
+
+        await trio.to_thread.run_sync(run)

@@ -243,7 +243,19 @@ class Journal:
         cutter = self._gone_through()
         return b"".join(bytes(each.request) for each in cutter.exchanges if not each.done) + cutter.rest
 
+    def with_ended(self) -> Sequence[Exchange]:
+        """As `exchanges`, with those of transactions that have ended since it was asked, or cleared, last."""
+        return list(self._cut().exchanges)
+
     def _gone_through(self) -> Cutter:
+        """Cut what has come, and forget what has ended."""
+        cutter = self._cut()
+        cutter.forget_ended()
+        if cutter.confused:
+            self._lose("answers came that nobody had asked for")
+        return cutter
+
+    def _cut(self) -> Cutter:
         """Cut what has come since the last time."""
         cutter = self._cutter
         if cutter is None:
@@ -253,9 +265,6 @@ class Journal:
         for data in self._received:
             cutter.add_received(data)
         self._sent, self._received = [], []
-        cutter.forget_ended()
-        if cutter.confused:
-            self._lose("answers came that nobody had asked for")
         return cutter
 
     def _make_room(self) -> None:

@@ -24,7 +24,7 @@ from helios_trio.failover.asked import FactsOf, Fate, Names, rolls_back
 from helios_trio.failover.endings import rest_of_answer, write_was_answered
 from helios_trio.failover.journal import Exchange
 from helios_trio.failover.recovery_means import RecoveryMeans
-from helios_trio.failover.repetition import Collision, Repetition, forbidden
+from helios_trio.failover.repetition import Collision, Repetition, forbidden, repeat_cursors
 from helios_trio.failover.replay import Doom, Skip, ready, report
 from helios_trio.failover.replies import Difference
 from helios_trio.failover.session import Loss, RecoverableSession
@@ -140,7 +140,10 @@ class _Recovery:
         order = MoveOrder(
             target=backend, same_data=False, no_return=True, max_state_size=self.means.settings.max_state_size
         )
+        cursors = session.held_cursors.to_repeat() if session.virtual.state.now.objects.cursors else []
+        session.forget_cursors()
         await take_up(session, self.loss.connection, place, order, tell=not self.loss.mid_message)
+        await repeat_cursors(session, cursors, self.means.settings.statement_timeout)
 
     @property
     def _is_repeated(self) -> bool:

@@ -27,6 +27,7 @@ from helios_trio.failover.sequences import AS_IT_IS, Recorded, ReplayMode, Repla
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.failover.situation import Situation
 from helios_trio.migration.conversation import Conversation
+from helios_trio.session.carrying.errors import CannotCarry
 from helios_trio.session.carrying.steps import Query
 from helios_trio.sql.facts import Facts
 from helios_trio.wire.codes import Backend
@@ -162,12 +163,37 @@ class Repetition:
         return None
 
 
+async def repeat_cursors(
+    session: RecoverableSession, exchanges: Sequence[tuple[str, Exchange]], time_limit: float
+) -> None:
+    """Declare held cursors again, and fetch what was fetched. Raises CannotCarry (rows differ), BackendLost."""
+    for name, exchange in exchanges:
+        repeat = session.replay = Repeat()
+        with trio.move_on_after(time_limit) as limit:
+            session.feed_again(bytes(exchange.request))
+            answer = await repeat.end()
+        session.replay = None
+        if limit.cancelled_caught:
+            raise CannotCarry((f"held cursor {name}: it took more than {time_limit:g} s to read it again",))
+        if difference := _without_status(exchange.answer).differs(_without_status(answer), ordered=True):
+            raise CannotCarry((f"held cursor {name}: {difference.text}",))
+
+
 def _without_parsing(answer: Answer) -> Answer:
     """A statement that is rewritten is parsed and closed, whether the client's was or not."""
     quiet = (Backend.PARSE_COMPLETE, Backend.CLOSE_COMPLETE, Backend.ROW_DESCRIPTION, Backend.NO_DATA)
+    return _without(answer, quiet)
+
+
+def _without_status(answer: Answer) -> Answer:
+    """What was done in a transaction is done outside of one now."""
+    return _without(answer, (Backend.READY_FOR_QUERY,))
+
+
+def _without(answer: Answer, codes: Sequence[int]) -> Answer:
     kept = Answer()
     for code, body in answer.messages():
-        if code not in quiet:
+        if code not in codes:
             kept.add_message(code, body)
     return kept
 

@@ -18,11 +18,14 @@ from attrs import define, field, frozen
 
 from helios_trio.errors import BackendUnavailable, HeliosError
 from helios_trio.failover.acknowledged import Acknowledged, has_certainly_changed
+from helios_trio.failover.asked import Names
+from helios_trio.failover.held_cursors import HeldCursors
 from helios_trio.failover.journal import Journal, JournalLimits
 from helios_trio.failover.replies import Difference
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import SlotStatus
 from helios_trio.proxy.session import HELD_LIMIT, Ending, Session
+from helios_trio.session.carrying.errors import CannotCarry
 from helios_trio.session.guarding import CommitGuard
 from helios_trio.session.requests import Need
 from helios_trio.wire.backend_messages import CommandComplete
@@ -90,9 +93,11 @@ class RecoverableSession(Session):
         "_acknowledged",
         "_before",
         "_committed_locally",
+        "_facts_of",
         "_recover",
         "_refusals",
         "_suspect",
+        "held_cursors",
         "journal",
         "recovering",
         "replay",
@@ -105,12 +110,15 @@ class RecoverableSession(Session):
         suspect: Callable[[str, str], None],
         recover: Callable[[RecoverableSession, Loss], Awaitable[None]],
         acknowledged: Acknowledged,
+        max_cursors: int = 100,
         **parameters: Any,
     ) -> None:
-        """`suspect`: see `pipeline.rescue.Primaries`."""
+        """`suspect`: see `pipeline.rescue.Primaries`; `max_cursors`: held ones that are had again."""
         super().__init__(*arguments, **parameters)
         self.journal = Journal(limits)
         self._acknowledged = acknowledged
+        self._facts_of = parameters["facts"].facts
+        self.held_cursors = HeldCursors(max_cursors)
         #: its server is lost, and `recover` has not come to its end
         self.recovering = False
         self.replay: Replaying | None = None
@@ -172,12 +180,32 @@ class RecoverableSession(Session):
             guard = requests.guard
             if guard is not None and (guard.token is not None or guard.wrote):
                 self._settle(guard)
+            if self.held_cursors or self.virtual.state.now.objects.cursors:
+                self._note_cursors()
             self.journal.clear(requests.held)
             self._refusals = 0
             virtual = self.virtual
             if virtual.pins or virtual.bound or virtual.may_hold_locks or self._before.may_hold_locks:
                 self._before = Bonds(dict(virtual.pins), dict(virtual.bound), virtual.may_hold_locks)
         super().on_server_ready()
+
+    def _note_cursors(self) -> None:
+        """A transaction of a session with held cursors has ended."""
+        statements = {name: each.facts for name, each in self.virtual.statements.items()}
+        names = Names(self._facts_of, statements)
+        requests = [(each, names.asked_by(bytes(each.request))) for each in self.journal.with_ended()]
+        self.held_cursors.note(requests, self.virtual.state.now.objects.cursors.keys())
+
+    def forget_cursors(self) -> None:
+        """Held cursors are gone with their server, and will be declared again. Raises CannotCarry: some cannot."""
+        cursors = self.virtual.state.now.objects.cursors
+        if not cursors and "held cursors" not in self.virtual.pins:
+            return
+        if self.held_cursors.reasons or not cursors:
+            raise CannotCarry(tuple(self.held_cursors.reasons) or ("its held cursors are not known by name",))
+        self.virtual.state.alter(self.virtual.state.now.objects.closed(None))
+        self.virtual.state.commit()
+        self.virtual.pins.pop("held cursors", None)
 
     def _settle(self, guard: CommitGuard) -> None:
         """What was noted has been answered; a client that was told of a commit must find it on every successor."""
