@@ -5,7 +5,6 @@ Used by: assembly (makes it), app (runs it).
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -34,6 +33,8 @@ from helios_trio.proxy.serving import Proxy
 
 ConnectTo = Callable[[Backend, str], Awaitable[ControlConnection]]
 
+#: Seconds more than failover_timeout: whoever waits for a primary knows better why there is none.
+_LAST_WORDS: Final = 5.0
 #: Databases that are waiting to be asked whether commits can be noted there.
 _QUESTIONS: Final = 100
 
@@ -142,7 +143,6 @@ def recovering_of(
             primaries=primaries,
             outcomes=outcomes,
             place_of=fleet.place_of,
-            facts_of=proxy.facts.facts,
             settings=settings_of(config),
             counters=counters,
             sequences=SequenceMover(connect),
@@ -166,6 +166,6 @@ def settings_of(config: Config) -> ReplaySettings:
         verify_results=replay.verify_results,
         statement_timeout=replay.statement_timeout_ms / 1000,
         max_retries=replay.max_retries if replay.retry_on_error else 0,
-        time_limit=config.failover.failover_timeout if config.failover.failover_timeout else math.inf,
+        time_limit=config.failover.failover_timeout + _LAST_WORDS,
         max_state_size=config.session_migration.max_state_size,
     )

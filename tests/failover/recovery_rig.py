@@ -108,7 +108,6 @@ async def recovering_proxy(
         primaries=primaries,
         outcomes=OutcomeResolver(connect=connect),
         place_of=fleet.place_of,
-        facts_of=parts.proxy.facts.facts,
         settings=ReplaySettings(time_limit=20.0),
         counters=counters,
         sequences=SequenceMover(connect),

@@ -185,3 +185,28 @@ async def test_held_cursors_are_read_again(
                 client(connection)
 
         await trio.to_thread.run_sync(run)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_client_that_wants_no_replay(
+    mode: str, database: str, direct_dsn: str, direct_address: tuple[str, int]
+) -> None:
+    """Rule 28: SET helios.replay = off; what holds can be read, in both protocols."""
+    async with recovering_proxy(direct_address, mode) as rig:
+
+        def client() -> None:
+            with psycopg.connect(**rig.parameters(dbname=database)) as connection:
+                simple = psycopg.ClientCursor(connection)
+                assert simple.execute("SHOW helios.backend").fetchone() == ("only",)
+                assert connection.execute("SHOW helios.replay", prepare=True).fetchone() == ("on",)
+                connection.execute("SET helios.replay = off")
+                assert simple.execute("SHOW helios.replay").fetchone() == ("off",)
+                kill_all(direct_dsn, database)
+                with pytest.raises(psycopg.errors.SerializationFailure, match="switched off"):
+                    connection.execute("SELECT 1")
+                connection.rollback()
+                assert connection.execute("SHOW helios.replay", prepare=True).fetchone() == ("on",)
+                with pytest.raises(psycopg.errors.UndefinedObject):
+                    connection.execute("SHOW helios.nonsense")
+
+        await trio.to_thread.run_sync(client)

@@ -211,8 +211,8 @@ class PostgresSteward:
         await trio.lowlevel.checkpoint()
         return Demotion(
             rejoined=False,
-            note=f"{node} has been left read-only: make it a standby of {primary} with pg_rewind or a new base "
-            "backup, and see that default_transaction_read_only is gone from its postgresql.auto.conf",
+            note=f"make {node} a standby of {primary} with pg_rewind or a new base backup; after a switchover see "
+            "that default_transaction_read_only is gone from its postgresql.auto.conf",
         )
 
     # -- connections -----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ KEPT: Final = 32
 
 # A commit without a change has no id; of one with a change, the tag of a statement says so.
 _CHANGED: Final = re.compile(rb"C\0\0\0.(?:INSERT 0 |UPDATE |DELETE |MERGE |COPY )[1-9]", re.DOTALL)
-_FAILED: Final = re.compile(rb"E\0\0..S(?:ERROR|FATAL|PANIC)\0", re.DOTALL)
+_FAILED: Final = re.compile(rb"\0V(?:ERROR|FATAL|PANIC)\0")
 
 
 @define

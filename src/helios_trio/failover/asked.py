@@ -5,7 +5,7 @@ Used by: failover.recovery.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -47,7 +47,12 @@ _OF_THE_SESSION: Final = frozenset(
 _READING: Final = frozenset({StatementKind.SELECT, StatementKind.VALUES, StatementKind.EXPLAIN})
 #: Functions whose effects are not in the transaction (rule 28).
 _OUTSIDE: Final = ("dblink", "lo_export", "pg_file_", "pg_terminate_backend", "pg_cancel_backend")
-_ENDS_WELL: Final = (TransactionVerb.COMMIT, TransactionVerb.PREPARE, TransactionVerb.COMMIT_PREPARED)
+_GIVES_UP: Final = frozenset({TransactionVerb.ROLLBACK})
+_PREPARED: Final = frozenset(
+    {TransactionVerb.PREPARE, TransactionVerb.COMMIT_PREPARED, TransactionVerb.ROLLBACK_PREPARED}
+)
+#: What ends a transaction, or decides of another.
+_ENDS: Final = _GIVES_UP | _PREPARED | {TransactionVerb.COMMIT}
 
 
 @define(eq=False)
@@ -60,9 +65,17 @@ class Names:
     _parsed: dict[bytes, Facts] = field(factory=dict)
     _portals: dict[bytes, Facts] = field(factory=dict)
 
-    def asked_by(self, request: bytes) -> Sequence[Facts]:
-        """What a request runs, text by text; `UNPARSED` where that cannot be known."""
-        return tuple(self._texts(request))
+    def asked_by(self, request: bytes, *, failed: bool = False) -> Sequence[Facts]:
+        """What a request runs, text by text; `UNPARSED` where that cannot be known.
+
+        `failed`: part of it was not carried out, so nobody can tell which of its names mean what.
+        """
+        before = dict(self._parsed)
+        found = tuple(self._texts(request))
+        if failed:
+            changed = [name for name, facts in self._parsed.items() if before.get(name) is not facts]
+            self._parsed.update(dict.fromkeys(changed, UNPARSED))
+        return found
 
     @property
     def parsed(self) -> frozenset[bytes]:
@@ -84,12 +97,14 @@ class Names:
         frame = encode_frame(code, body)
         if code == Frontend.PARSE:
             if (found := read_parse(frame, 0, len(frame), self.facts_of)) is not None:
-                self._parsed[found.name] = found.facts
+                known = self._parsed.get(found.name) if found.name else None
+                same = known is None or known is found.facts
+                self._parsed[found.name] = found.facts if same else UNPARSED
         elif code == Frontend.BIND:
             if (names := read_bind(frame, 0, len(frame))) is not None:
                 portal, name, _ = names
-                known = self._parsed.get(name) or self.statements.get(name)
-                self._portals[portal] = UNPARSED if known is None else known
+                bound = self._parsed.get(name) or self.statements.get(name)
+                self._portals[portal] = UNPARSED if bound is None else bound
         elif code == Frontend.CLOSE and body[:1] == bytes([STATEMENT]):
             self._parsed.pop(body[1:-1], None)
 
@@ -122,23 +137,61 @@ def fate_of(
         token: the id under which it, or its transaction, commits; None: under none.
         wrote: its transaction may have changed something before.
     """
-    if begun_in == Status.IDLE and whole:
-        return Fate.FAILED if failed else _fate_of_single(texts, token)
-    if any(map(_ends_well if begun_in == Status.IDLE else _commits, texts)):
-        alone = len(texts) == 1 and texts[0].is_commit and whole
-        if alone and not wrote:
-            return Fate.RESEND
-        return Fate.RESOLVE if alone else Fate.UNKNOWN
-    return Fate.ROLLED_BACK if len(texts) == 1 and rolls_back(texts[0]) else Fate.RESEND
-
-
-def _fate_of_single(texts: Sequence[Facts], token: str | None) -> Fate:
-    """Outside a transaction: what it has done is committed at its end, or is not."""
-    if all(map(leaves_nothing, texts)) or (_begins(texts) and not any(map(_ends_well, texts))):
-        return Fate.RESEND
     if len(texts) == 1 and (texts[0].is_commit or rolls_back(texts[0])):
+        return _fate_of_end(texts[0], begun_in, whole=whole, token=token, wrote=wrote)
+    if begun_in == Status.IDLE and whole and failed and not _begins(texts):
+        return Fate.FAILED
+    if may_have_stayed(texts, begun_in, whole=whole):
+        return Fate.RESOLVE if token is not None and whole and _is_noted(texts) else Fate.UNKNOWN
+    outside = all(facts.parsed for facts in texts) and not_replayable(texts)
+    return Fate.UNKNOWN if outside else Fate.RESEND
+
+
+def _fate_of_end(facts: Facts, begun_in: int, *, whole: bool, token: str | None, wrote: bool) -> Fate:
+    """COMMIT or ROLLBACK by itself."""
+    if begun_in == Status.IDLE:
         return Fate.RESEND  # there is no transaction for it to end
-    return Fate.RESOLVE if token is not None else Fate.UNKNOWN
+    if rolls_back(facts) or begun_in == Status.FAILED:
+        return Fate.ROLLED_BACK if whole else Fate.RESEND
+    if not wrote:
+        return Fate.RESEND
+    return Fate.RESOLVE if whole and token is not None else Fate.UNKNOWN
+
+
+def may_have_stayed(texts: Sequence[Facts], begun_in: int, *, whole: bool) -> bool:
+    """Whether anything that the request does may be committed, if it was sent as far as these texts.
+
+    What stands outside of BEGIN and COMMIT is committed at the end of the request, with all of that kind.
+    """
+    open_block, loose = begun_in != Status.IDLE, False
+    for facts in texts:
+        if not facts.parsed:
+            return True
+        for statement in facts.statements:
+            control = statement.transaction
+            if control is None:
+                if not open_block and (statement.ends_transaction_itself or statement.outside_transaction):
+                    return True
+                loose |= not open_block and not _leaves_nothing(statement)
+            elif control.verb is TransactionVerb.BEGIN:
+                open_block, loose = (
+                    True,
+                    False,
+                )  # what stood before it belongs to the block (PostgreSQL docs, "Query")
+            elif control.verb in _ENDS:
+                if control.verb not in _GIVES_UP and (open_block or loose):
+                    return True
+                if control.verb in _PREPARED:
+                    return True
+                open_block, loose = control.chain, False
+    return whole and loose
+
+
+def _is_noted(texts: Sequence[Facts]) -> bool:
+    """Whether the id that is written with these is that of all they do."""
+    if all(facts.is_single_write or (facts.plain and not facts.writes) for facts in texts):
+        return True
+    return texts[-1].is_commit and not may_have_stayed(texts[:-1], Status.IDLE, whole=False)
 
 
 def leaves_nothing(facts: Facts) -> bool:
@@ -149,34 +202,33 @@ def leaves_nothing(facts: Facts) -> bool:
 def _leaves_nothing(statement: StatementFacts) -> bool:
     if statement.transaction is not None:
         return statement.transaction.verb is TransactionVerb.BEGIN
+    if statement.written or statement.user_functions or statement.executes or statement.notifies:
+        return False
+    if statement.copy is not None and statement.copy.peer is not CopyPeer.STDIO:
+        return False
+    if not {*statement.volatile_functions, *statement.session_functions} <= _HARMLESS:
+        return False
     if not statement.writes and not statement.opaque:
         return True
-    if statement.kind in _OF_THE_SESSION:
-        return not statement.user_functions
-    if statement.kind not in _READING or statement.written or statement.user_functions:
-        return False
-    called = {*statement.volatile_functions, *statement.session_functions}
-    return called <= _HARMLESS and not statement.notifies
+    return statement.kind in _OF_THE_SESSION or statement.kind in _READING
+
+
+def names_made_by(requests: Iterable[bytes]) -> set[bytes]:
+    """Names of statements that requests prepare or close: what they meant before is not known any more."""
+    found: set[bytes] = set()
+    for request in requests:
+        for code, body in frames_of(request):
+            if code == Frontend.PARSE:
+                found.add(body[: body.find(0)])
+            elif code == Frontend.CLOSE and body[:1] == bytes([STATEMENT]):
+                found.add(body[1:-1])
+    return found
 
 
 def rolls_back(facts: Facts) -> bool:
     """One ROLLBACK and nothing else, that does not begin another transaction."""
     control = facts.statements[0].transaction if len(facts.statements) == 1 else None
     return control is not None and control.verb is TransactionVerb.ROLLBACK and not control.chain
-
-
-def _ends_well(facts: Facts) -> bool:
-    """Whether it may commit, outside a transaction: CALL and DO may, too."""
-    return _commits(facts) or any(each.ends_transaction_itself for each in facts.statements)
-
-
-def _commits(facts: Facts) -> bool:
-    """Whether it may commit the transaction that is open."""
-    if not facts.parsed:
-        return True
-    return any(
-        each.transaction is not None and each.transaction.verb in _ENDS_WELL for each in facts.statements
-    )
 
 
 def _begins(texts: Sequence[Facts]) -> bool:

@@ -17,9 +17,15 @@ from helios_trio.wire.frames import encode_frame
 _IDLE: Final = encode_frame(Backend.READY_FOR_QUERY, bytes([Status.IDLE]))
 #: A ParameterDescription without parameters.
 _NO_PARAMETERS: Final = encode_frame(Backend.PARAMETER_DESCRIPTION, b"\0\0")
-_EXECUTED: Final = frozenset(
-    {Backend.COMMAND_COMPLETE, Backend.PORTAL_SUSPENDED, Backend.EMPTY_QUERY_RESPONSE}
-)
+#: How many messages answer one of these, rows aside; one more for a statement that is described.
+_ANSWERS: Final = {
+    Frontend.PARSE: 1,
+    Frontend.BIND: 1,
+    Frontend.DESCRIBE: 1,
+    Frontend.EXECUTE: 1,
+    Frontend.CLOSE: 1,
+}
+_ROWS: Final = frozenset({Backend.DATA_ROW, Backend.COPY_DATA})
 
 
 def rest_of_answer(exchange: Exchange, tag: str) -> bytes:
@@ -58,5 +64,8 @@ def write_was_answered(exchange: Exchange, held: bytes) -> bool:
     """
     if exchange.request[:1] == b"Q":
         return bool(held)
-    executed = sum(code == Frontend.EXECUTE for code, _ in frames_of(bytes(exchange.request)))
-    return executed == sum(code in _EXECUTED for code, _ in exchange.answer.messages())
+    expected = sum(_ANSWERS.get(code, 0) for code, _ in frames_of(bytes(exchange.request)))
+    expected += sum(
+        code == Frontend.DESCRIBE and body[:1] == b"S" for code, body in frames_of(bytes(exchange.request))
+    )
+    return expected == sum(code not in _ROWS for code, _ in exchange.answer.messages())

@@ -53,6 +53,8 @@ class Exchange:
     status: int | None = None
     #: the client has sent all of it
     whole: bool = False
+    #: it was too long: its text is gone
+    dropped: bool = False
 
     @property
     def done(self) -> bool:
@@ -110,12 +112,14 @@ class Cutter:
         at, end = min(self._request_gap, len(data)), len(data)
         if at:
             self._request_gap -= at
-            self.exchanges[-1].request += data[:at]
+            if not self.exchanges[-1].dropped:
+                self.exchanges[-1].request += data[:at]
         while end - at >= _HEAD_SIZE:
             code, size = _head_at(data, at)
             following = at + 1 + size
             exchange = self._exchange_for(code)
-            exchange.request += data[at:following]
+            if not exchange.dropped:
+                exchange.request += data[at:following]
             exchange.whole |= code in _ENDS
             self._request_gap = max(0, following - end)
             at = following
@@ -134,7 +138,7 @@ class Cutter:
         return last
 
     def add_received(self, data: bytes) -> None:
-        """The client was sent this."""
+        """The client was sent this, in pieces as a `ReplyStream` makes them: never cut in a head or a ReadyForQuery."""
         at = start = 0
         end = len(data)
         if self._answer_gap:
@@ -241,7 +245,8 @@ class Journal:
     def pending(self) -> bytes:
         """All that the client has sent and that was not answered to its end."""
         cutter = self._gone_through()
-        return b"".join(bytes(each.request) for each in cutter.exchanges if not each.done) + cutter.rest
+        requests = (each.request for each in cutter.exchanges if not (each.done or each.dropped))
+        return b"".join(map(bytes, requests)) + cutter.rest
 
     def with_ended(self) -> Sequence[Exchange]:
         """As `exchanges`, with those of transactions that have ended since it was asked, or cleared, last."""
@@ -253,6 +258,8 @@ class Journal:
         cutter.forget_ended()
         if cutter.confused:
             self._lose("answers came that nobody had asked for")
+        if len(cutter.exchanges) > self._limits.entries:
+            self._lose(f"its transaction has more than {self._limits.entries} requests")
         return cutter
 
     def _cut(self) -> Cutter:
@@ -271,13 +278,12 @@ class Journal:
         """Much has been kept: forget what is not needed, and too much of what is."""
         cutter = self._gone_through()
         exchanges = cutter.exchanges
-        if len(exchanges) > self._limits.entries:
-            self._lose(f"its transaction has more than {self._limits.entries} requests")
         if sum(each.size for each in exchanges) > self._limits.size:
             self._lose(f"its transaction has more than {self._limits.size} bytes")
         if exchanges and not exchanges[-1].done and len(exchanges[-1].request) > COPY_KEPT:
             self._lose(f"one of its requests has more than {COPY_KEPT} bytes")
             exchanges[-1].request[_HEAD_SIZE:] = b""
+            exchanges[-1].dropped = True
         self._size = 0
 
     def _lose(self, reason: str) -> None:

@@ -20,13 +20,13 @@ from attrs import define, field
 
 from helios_trio.errors import BackendLost, BackendUnavailable, HeliosError
 from helios_trio.failover import verdicts
-from helios_trio.failover.asked import FactsOf, Fate, Names, rolls_back
+from helios_trio.failover.asked import Fate, Names, rolls_back
 from helios_trio.failover.endings import rest_of_answer, write_was_answered
 from helios_trio.failover.journal import Exchange
 from helios_trio.failover.recovery_means import RecoveryMeans
-from helios_trio.failover.repetition import Collision, Repetition, forbidden, repeat_cursors
+from helios_trio.failover.repetition import Collision, Repetition, ask_again, forbidden, repeat_cursors
 from helios_trio.failover.replay import Doom, Skip, ready, report
-from helios_trio.failover.replies import Difference
+from helios_trio.failover.replies import Answer, Difference
 from helios_trio.failover.session import Loss, RecoverableSession
 from helios_trio.failover.situation import Situation
 from helios_trio.migration.conversation import Conversation
@@ -37,7 +37,8 @@ from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.lease import take
 from helios_trio.session.carrying.errors import CannotCarry
 from helios_trio.session.carrying.steps import Query
-from helios_trio.wire.codes import Status
+from helios_trio.session.switching import query_frame
+from helios_trio.wire.codes import Backend, Status
 
 _log = structlog.get_logger(__name__)
 
@@ -76,6 +77,8 @@ class _Recovery:
     #: why the open transaction cannot be done again
     doom: Difference | None = field(init=False)
     outcome: CommitOutcome | None = None
+    #: what is left to be said of a write that was done again, once it has committed
+    rest: bytes | None = None
 
     def __attrs_post_init__(self) -> None:
         session, loss = self.session, self.loss
@@ -83,7 +86,7 @@ class _Recovery:
         self.situation = Situation.of(
             session.journal,
             session.virtual.statements,
-            self.means.facts_of,
+            session.facts_of,
             sent=loss.sent,
             token=loss.token,
         )
@@ -96,15 +99,16 @@ class _Recovery:
         """Try until there is a server that stays."""
         collisions = 0
         while True:
+            backend = await self.means.primaries.settled(self.loss.backend)
             try:
-                await self._attempt()
+                await self._attempt(backend)
             except Collision as collision:
                 collisions += 1
                 self.session.drop_connection("transactions that are repeated have met")
                 if collisions > self.means.settings.max_retries:
                     self.doom = collision.difference
             except (BackendLost, BackendUnavailable) as error:
-                backend = self.session.destination.backend.name
+                self._note_loss()
                 self.session.drop_connection("lost while a session was recovered")
                 self.means.primaries.suspect(backend, error.message)
                 await trio.sleep(_PAUSE)
@@ -112,15 +116,16 @@ class _Recovery:
                 _log.debug("session recovered", seconds=round(trio.current_time() - self.began, 3))
                 return
 
-    async def _attempt(self) -> None:
+    async def _attempt(self, backend: str) -> None:
         session, situation = self.session, self.situation
-        backend = await self.means.primaries.settled(self.loss.backend)
         if situation.fate is Fate.RESOLVE:
             await self._resolve(backend)
         elif situation.in_transaction or situation.open:
             await self._end_process(backend)
         await self._take_up(backend)
-        if self._is_repeated:
+        if self._has_shown_rows() and situation.first is not None:
+            await self._write_again(situation.first)
+        elif self._is_repeated:
             self.doom = await Repetition(self.means, session, situation).run()
             if self.doom is None:
                 self.means.counters.note_replay(trio.current_time() - self.began, len(situation.done))
@@ -149,10 +154,11 @@ class _Recovery:
     def _is_repeated(self) -> bool:
         """Whether a transaction is to be done again, and may be; `doom` says why not."""
         situation = self.situation
-        if not situation.in_transaction or situation.fate is Fate.ROLLED_BACK:
+        if not situation.in_transaction or situation.fate in (Fate.ROLLED_BACK, Fate.UNKNOWN):
             return False
         if self.doom is None:
-            self.doom = forbidden(situation, self.session, enabled=self.means.settings.enabled)
+            wanted = self.means.settings.enabled and self.loss.replayable
+            self.doom = forbidden(situation, self.session, wanted=wanted)
         return self.doom is None
 
     # -- the outcome -------------------------------------------------------------------------------------------
@@ -196,7 +202,9 @@ class _Recovery:
         first = self.situation.first
         assert first is not None, "a commit was under way"
         texts = self.situation.texts(first)
-        if len(texts) == 1 and texts[0].is_commit:
+        if self.rest is not None:
+            rest = self.rest
+        elif len(texts) == 1 and texts[0].is_commit:
             rest = rest_of_answer(first, "COMMIT")
         elif len(self.situation.open) == 1 and write_was_answered(first, self.loss.held):
             rest = self.loss.held + ready(Status.IDLE)
@@ -205,6 +213,8 @@ class _Recovery:
         else:
             raise verdicts.committed_without_answer()
         self.session.tell(rest)
+        if self.loss.token is not None:
+            self.session.acknowledge(self.loss.token)
         self.situation.has_committed()
 
     # -- going on ----------------------------------------------------------------------------------------------
@@ -212,16 +222,55 @@ class _Recovery:
     async def _go_on(self) -> None:
         """The session has its server; what was not answered is sent, or answered here."""
         session, situation, first = self.session, self.situation, self.situation.first
-        if situation.in_transaction and self.doom is not None and situation.fate is not Fate.ROLLED_BACK:
-            await self._go_on_doomed(self.doom)
-            return
+        if first is not None and first.dropped:
+            raise self._verdict_on_dropped(first)
         if first is not None and situation.fate is not Fate.RESEND:
             self._answer(first)
+        elif self.doom is not None and situation.in_transaction:
+            await self._go_on_doomed(self.doom)
+            return
         elif first is not None and self.doom is not None:
+            self.means.counters.note_mismatch(self.doom.kind)
             session.tell(report(verdicts.not_replayed(self.doom)) + ready(Status.IDLE))
         elif first is not None and first.answer.size:
             session.replay = Skip(first.answer, partial(_skipped, session, self.loss.mid_message))
         session.go_on_with(session.journal.pending())
+
+    def _verdict_on_dropped(self, first: Exchange) -> HeliosError:
+        """A request of which too much has come: the rest of it may still be under way, so there is no going on."""
+        if first.whole and not self.situation.in_transaction:
+            return verdicts.outcome_unknown(self.loss.reason)
+        return verdicts.not_replayed(Difference("journal", self.session.journal.lost))
+
+    def _has_shown_rows(self) -> bool:
+        """A write that has not committed has shown rows: sent as it is, others might be committed in their place."""
+        first = self.situation.first
+        if first is None or self.outcome is not CommitOutcome.NOT_COMMITTED or self.situation.in_transaction:
+            return False
+        return any(code == Backend.DATA_ROW for code, _ in first.answer.messages())
+
+    async def _write_again(self, first: Exchange) -> None:
+        """A single write, in a transaction that is committed only if its rows are those that its client has seen."""
+        session, limit = self.session, self.means.settings.statement_timeout
+        await ask_again(session, query_frame("BEGIN"), limit)
+        answer = await ask_again(session, bytes(first.request), limit)
+        rest = answer.behind(first.answer)
+        if rest is None or _has_error(answer):
+            self.doom = Difference("rows", "its rows are not those that were sent before")
+            session.drop_connection(self.doom.text)
+            await self._take_up(session.destination.backend.name)
+            return
+        self.rest = rest[: -len(ready(Status.IDLE))] + ready(Status.IDLE)
+        self.loss.connection, self.loss.backend = session.leased_connection, session.destination.backend.name
+        self.loss.at = trio.current_time()
+        await ask_again(session, query_frame("COMMIT"), limit)
+        self._tell_committed()
+
+    def _note_loss(self) -> None:
+        """The server was lost while a write was committed again: that is another commit to ask for."""
+        guard = self.session.requests.guard
+        if self.rest is not None and guard is not None:
+            self.loss.token, self.situation.fate = guard.token, Fate.RESOLVE
 
     def _answer(self, first: Exchange) -> None:
         """What the client is told of a request that is not sent again."""
@@ -249,7 +298,7 @@ class _Recovery:
         await self._fail_transaction()
         session.replay = Doom(
             verdicts.not_replayed(doom),
-            partial(_gives_up, session, self.means.facts_of),
+            partial(_gives_up, session),
             partial(_clear, session),
         )
         session.go_on_with(session.journal.pending())
@@ -266,6 +315,10 @@ class _Recovery:
             await conversation.settle()
 
 
+def _has_error(answer: Answer) -> bool:
+    return any(code == Backend.ERROR_RESPONSE for code, _ in answer.messages())
+
+
 def _skipped(session: RecoverableSession, mid_message: bool, difference: Difference | None) -> None:
     session.replay = None
     if difference is not None:
@@ -280,9 +333,9 @@ def _unheard(frame: bytes) -> None:
     """Notifications that come while nobody listens yet."""
 
 
-def _gives_up(session: RecoverableSession, facts_of: FactsOf) -> bool:
+def _gives_up(session: RecoverableSession) -> bool:
     """Whether what its client has asked first, of all that is not answered, is ROLLBACK."""
     waiting = [each for each in session.journal.exchanges() if not each.done]
     statements = {name: each.facts for name, each in session.virtual.statements.items()}
-    texts = Names(facts_of, statements).asked_by(bytes(waiting[0].request)) if waiting else ()
+    texts = Names(session.facts_of, statements).asked_by(bytes(waiting[0].request)) if waiting else ()
     return len(texts) == 1 and rolls_back(texts[0])

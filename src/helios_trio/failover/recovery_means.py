@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 
 from attrs import define, frozen
 
-from helios_trio.failover.asked import FactsOf
 from helios_trio.failover.counters import ReplayCounters
 from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import RecoverableSession
@@ -38,7 +37,6 @@ class RecoveryMeans:
     primaries: Primaries
     outcomes: Outcomes
     place_of: Callable[[RecoverableSession, str], Awaitable[Place]]
-    facts_of: FactsOf
     settings: ReplaySettings
     counters: ReplayCounters
     sequences: SequenceMover

@@ -15,7 +15,7 @@ import structlog
 import trio
 from attrs import define, field
 
-from helios_trio.errors import BackendLost, HeliosError
+from helios_trio.errors import BackendLost, BackendUnavailable, HeliosError
 from helios_trio.failover.asked import not_replayable
 from helios_trio.failover.journal import Exchange
 from helios_trio.failover.recovery_means import RecoveryMeans
@@ -46,9 +46,9 @@ class Collision(HeliosError):
         self.difference = difference
 
 
-def forbidden(situation: Situation, session: RecoverableSession, *, enabled: bool) -> Difference | None:
+def forbidden(situation: Situation, session: RecoverableSession, *, wanted: bool) -> Difference | None:
     """Why the open transaction must not be done again (rule 28); None: it may."""
-    if not (enabled and session.may_be_replayed):
+    if not wanted:
         return Difference("switched off", "transaction replay is switched off")
     if session.journal.lost:
         return Difference("journal", session.journal.lost)
@@ -163,18 +163,23 @@ class Repetition:
         return None
 
 
+async def ask_again(session: RecoverableSession, request: bytes, time_limit: float) -> Answer:
+    """One request, whose answer its client does not see. Raises BackendUnavailable, also when it takes too long."""
+    repeat = session.replay = Repeat()
+    with trio.move_on_after(time_limit):
+        session.feed_again(request)
+        answer = await repeat.end()
+        session.replay = None
+        return answer
+    raise BackendUnavailable(f"a statement that is done again took more than {time_limit:g} s")
+
+
 async def repeat_cursors(
     session: RecoverableSession, exchanges: Sequence[tuple[str, Exchange]], time_limit: float
 ) -> None:
     """Declare held cursors again, and fetch what was fetched. Raises CannotCarry (rows differ), BackendLost."""
     for name, exchange in exchanges:
-        repeat = session.replay = Repeat()
-        with trio.move_on_after(time_limit) as limit:
-            session.feed_again(bytes(exchange.request))
-            answer = await repeat.end()
-        session.replay = None
-        if limit.cancelled_caught:
-            raise CannotCarry((f"held cursor {name}: it took more than {time_limit:g} s to read it again",))
+        answer = await ask_again(session, bytes(exchange.request), time_limit)
         if difference := _without_status(exchange.answer).differs(_without_status(answer), ordered=True):
             raise CannotCarry((f"held cursor {name}: {difference.text}",))
 

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
+from helios_trio.wire.backend_messages import RowDescription
 from helios_trio.wire.codes import Backend
 from helios_trio.wire.error_fields import ErrorFields
 from helios_trio.wire.frames import encode_frame
@@ -55,6 +56,8 @@ class Answer:
     blocks: list[int] = field(factory=list)
     #: what comes after them
     tail: bytearray = field(factory=bytearray)
+    #: where in it the first message begins
+    _border: int = 0
 
     @property
     def size(self) -> int:
@@ -72,7 +75,16 @@ class Answer:
         while len(self.tail) >= 2 * BLOCK:
             # keyed and of 64 bits (SipHash): two blocks that differ are taken for equal once in 10^19
             self.blocks.append(hash(bytes(self.tail[:BLOCK])))
+            while self._border < BLOCK:
+                self._border += 1 + _head_at(self.tail, self._border)[1]
+            self._border -= BLOCK
             del self.tail[:BLOCK]
+
+    def behind(self, prefix: Answer) -> bytes | None:
+        """What comes after what has been sent already; None: it does not begin like that, or is too long to tell."""
+        if self.is_long or prefix.is_long or not self.tail.startswith(prefix.tail):
+            return None
+        return bytes(self.tail[len(prefix.tail) :])
 
     def add_message(self, code: int, body: bytes) -> None:
         """One more message, as if it had come."""
@@ -90,7 +102,7 @@ class Answer:
 
     def messages(self) -> list[tuple[int, bytes]]:
         """Type and body of each whole message that is still there, but for those that may come at any time."""
-        return [each for each in frames_of(bytes(self.tail)) if each[0] not in _BESIDE]
+        return [each for each in frames_of(bytes(self.tail[self._border :])) if each[0] not in _BESIDE]
 
 
 @define
@@ -131,9 +143,15 @@ class _Seen:
 
 
 def _essence(code: int, body: bytes) -> bytes:
-    """Of an error the client acts upon its code; message and position may name things of the old server."""
+    """Of an error the client acts upon its code; message and position may name things of the old server.
+
+    Of columns, not on the number of a table that the transaction itself may have made.
+    """
     if code == Backend.ERROR_RESPONSE:
         return ErrorFields.decode(body).sqlstate.encode()
+    if code == Backend.ROW_DESCRIPTION:
+        fields = RowDescription.decode(body).fields
+        return RowDescription(tuple(evolve(each, table_oid=0, column=0) for each in fields)).encode()
     return body
 
 

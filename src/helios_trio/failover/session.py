@@ -28,6 +28,7 @@ from helios_trio.proxy.session import HELD_LIMIT, Ending, Session
 from helios_trio.session.carrying.errors import CannotCarry
 from helios_trio.session.guarding import CommitGuard
 from helios_trio.session.requests import Need
+from helios_trio.sql.facts import Facts
 from helios_trio.wire.backend_messages import CommandComplete
 from helios_trio.wire.codes import Status
 from helios_trio.wire.error_fields import ErrorFields
@@ -40,6 +41,8 @@ _GOING: Final = frozenset({"57P01", "57P02", "57P03"})
 #: In a NoticeResponse: a COMMIT that waits for standbys gives up waiting, and has committed here (`syncrep.c`).
 _COMMITTED_LOCALLY: Final = "57P01"
 _ROLLED_BACK: Final = CommandComplete("ROLLBACK").encode() + b"Z\0\0\0\5I"
+#: Servers in a row that are lost while they carry out the same.
+_LOSSES: Final = 3
 #: Refusals in a row after which a session is not recovered any more.
 _REFUSALS: Final = 3
 
@@ -84,6 +87,8 @@ class Loss:
     committed_locally: bool = False
     #: why what was open cannot be done again: it has been tried
     doom: Difference | None = None
+    #: the client wants its transactions done again
+    replayable: bool = True
 
 
 class RecoverableSession(Session):
@@ -93,7 +98,7 @@ class RecoverableSession(Session):
         "_acknowledged",
         "_before",
         "_committed_locally",
-        "_facts_of",
+        "_losses",
         "_recover",
         "_refusals",
         "_suspect",
@@ -117,7 +122,6 @@ class RecoverableSession(Session):
         super().__init__(*arguments, **parameters)
         self.journal = Journal(limits)
         self._acknowledged = acknowledged
-        self._facts_of = parameters["facts"].facts
         self.held_cursors = HeldCursors(max_cursors)
         #: its server is lost, and `recover` has not come to its end
         self.recovering = False
@@ -126,7 +130,7 @@ class RecoverableSession(Session):
         self._recover = recover
         self._before = Bonds()
         self._committed_locally = False
-        self._refusals = 0
+        self._refusals = self._losses = 0
 
     def guard_commits(self, new_id: Callable[[], str], *, singles: bool) -> None:
         """Have commits note their ids from now on; `singles`: those of single writes, too."""
@@ -143,6 +147,12 @@ class RecoverableSession(Session):
     def idle(self) -> bool:
         """See `Session`: one that is being recovered has something open."""
         return not self.recovering and super().idle
+
+    def show(self, name: str) -> str | None:
+        """See `Session`."""
+        if name == "helios.replay":
+            return "on" if self.may_be_replayed else "off"
+        return super().show(name)
 
     @property
     def may_be_replayed(self) -> bool:
@@ -178,12 +188,12 @@ class RecoverableSession(Session):
             and requests.at_boundary
         ):
             guard = requests.guard
-            if guard is not None and (guard.token is not None or guard.wrote):
+            if guard is not None and (guard.done is not None or guard.wrote):
                 self._settle(guard)
             if self.held_cursors or self.virtual.state.now.objects.cursors:
                 self._note_cursors()
             self.journal.clear(requests.held)
-            self._refusals = 0
+            self._refusals = self._losses = 0
             virtual = self.virtual
             if virtual.pins or virtual.bound or virtual.may_hold_locks or self._before.may_hold_locks:
                 self._before = Bonds(dict(virtual.pins), dict(virtual.bound), virtual.may_hold_locks)
@@ -192,7 +202,7 @@ class RecoverableSession(Session):
     def _note_cursors(self) -> None:
         """A transaction of a session with held cursors has ended."""
         statements = {name: each.facts for name, each in self.virtual.statements.items()}
-        names = Names(self._facts_of, statements)
+        names = Names(self.facts_of, statements)
         requests = [(each, names.asked_by(bytes(each.request))) for each in self.journal.with_ended()]
         self.held_cursors.note(requests, self.virtual.state.now.objects.cursors.keys())
 
@@ -210,11 +220,20 @@ class RecoverableSession(Session):
     def _settle(self, guard: CommitGuard) -> None:
         """What was noted has been answered; a client that was told of a commit must find it on every successor."""
         answers = self.journal.last_answers()
-        noted = guard.token is not None and has_certainly_changed(answers)
-        if guard.token is not None and noted and not answers.endswith(_ROLLED_BACK):
-            at = self.destination
-            self._acknowledged.note(at.backend.name, at.database, guard.token)
+        noted = guard.done is not None and has_certainly_changed(answers)
+        if guard.done is not None and noted and not answers.endswith(_ROLLED_BACK):
+            self.acknowledge(guard.done)
         guard.settled()
+
+    def acknowledge(self, token: str) -> None:
+        """The client was told that this has committed."""
+        at = self.destination
+        self._acknowledged.note(at.backend.name, at.database, token)
+
+    @property
+    def facts_of(self) -> Callable[[bytes], Facts]:
+        """Knows what a text of this client does."""
+        return self.requests.facts_of
 
     # -- the loss ----------------------------------------------------------------------------------------------
 
@@ -290,7 +309,8 @@ class RecoverableSession(Session):
             trio.current_time(),
             sent=0 if connection is None else len(self.journal.pending()) - self.requests.held,
             mid_message=mid_message,
-            doom=doom,
+            doom=doom or self._too_often(),
+            replayable=self.may_be_replayed,
             token=None if guard is None else guard.token,
             held=b"" if guard is None else guard.held,
             committed_locally=self._committed_locally,
@@ -302,6 +322,13 @@ class RecoverableSession(Session):
         self._suspect(loss.backend, reason)
         assert self.nursery is not None, "asked by _may_recover"
         self.nursery.start_soon(self._recover, self, loss)
+
+    def _too_often(self) -> Difference | None:
+        """A statement that ends every server it comes to must not be sent to the next one."""
+        self._losses += 1
+        if self._losses <= _LOSSES:
+            return None
+        return Difference("losses", f"the server was lost {self._losses} times while it was carried out")
 
     # -- for who recovers it -----------------------------------------------------------------------------------
 

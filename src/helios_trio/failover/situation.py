@@ -8,17 +8,15 @@ Used by: failover.recovery.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from attrs import define, field
 
-from helios_trio.failover.asked import FactsOf, Fate, Names, fate_of, leaves_nothing
+from helios_trio.failover.asked import FactsOf, Fate, Names, fate_of, leaves_nothing, names_made_by
 from helios_trio.failover.journal import Exchange, Journal
 from helios_trio.session.prepared import PreparedStatement
 from helios_trio.sql.facts import Facts
+from helios_trio.sql.kinds import TransactionVerb
 from helios_trio.wire.codes import Backend, Status
-
-_AFTER: Final = {"BEGIN": Status.IN_TRANSACTION, "COMMIT": Status.IDLE, "ROLLBACK": Status.IDLE}
 
 
 @define(eq=False)
@@ -56,8 +54,9 @@ class Situation:
             sent: bytes of what was not answered that were sent to the server.
             token: the id under which a commit was under way; None: under none.
         """
-        known = {name: each.facts for name, each in statements.items()}
         exchanges = journal.exchanges()
+        changed = names_made_by(bytes(each.request) for each in exchanges)
+        known = {name: each.facts for name, each in statements.items() if name not in changed}
         names = Names(facts_of, known)
         found = cls(
             done=[each for each in exchanges if each.done],
@@ -66,7 +65,9 @@ class Situation:
             fate=Fate.RESEND,
             prepared=frozenset(),
         )
-        found._texts = {id(each): names.asked_by(bytes(each.request)) for each in exchanges}
+        found._texts = {
+            id(each): names.asked_by(bytes(each.request), failed=_has_failed(each)) for each in exchanges
+        }
         found.prepared = names.parsed
         found.fate = found._judge(Names(facts_of, known), sent, token, journal.lost)
         return found
@@ -99,18 +100,27 @@ class Situation:
 
     def _judge(self, names: Names, sent: int, token: str | None, lost: str) -> Fate:
         """What becomes of all that was sent; of several requests, what is worst."""
-        status, fates = self.begun_in, []
-        wrote = bool(lost)
+        status, fates, wrote = self.begun_in, list[Fate](), bool(lost)
         for each in self.done:
-            wrote |= not all(map(leaves_nothing, names.asked_by(bytes(each.request))))
-        for each in self.open:
+            texts = names.asked_by(bytes(each.request), failed=_has_failed(each))
+            wrote |= not all(map(leaves_nothing, texts))
+        for at, each in enumerate(self.open):
             if sent <= 0:
                 break
-            texts = names.asked_by(bytes(each.request[:sent]))
+            failed = _has_failed(each)
+            texts = names.asked_by(bytes(each.request[:sent]), failed=failed)
             sent -= len(each.request)
-            whole = each.whole and sent >= 0
+            # nothing but a COMMIT is noted behind what was not answered yet
+            noted = at == 0 or (len(texts) == 1 and texts[0].is_commit)
             fates.append(
-                fate_of(texts, status, whole=whole, failed=_has_failed(each), token=token, wrote=wrote)
+                fate_of(
+                    texts,
+                    status,
+                    whole=each.whole and sent >= 0,
+                    failed=failed,
+                    token=token if noted else None,
+                    wrote=wrote,
+                )
             )
             wrote |= not all(map(leaves_nothing, texts))
             status = _status_after(status, texts)
@@ -122,16 +132,18 @@ def _of_all(fates: Sequence[Fate], token: str | None) -> Fate:
         return fates[0] if fates else Fate.RESEND
     if all(each in (Fate.RESEND, Fate.ROLLED_BACK) for each in fates):
         return Fate.RESEND
-    certain = fates.count(Fate.RESOLVE) == 1 and Fate.UNKNOWN not in fates
-    return Fate.RESOLVE if certain and token is not None else Fate.UNKNOWN
+    others = [each for each in fates if each not in (Fate.RESEND, Fate.ROLLED_BACK)]
+    return Fate.RESOLVE if others == [Fate.RESOLVE] and token is not None else Fate.UNKNOWN
 
 
 def _status_after(status: int, texts: Sequence[Facts]) -> int:
-    """Transaction status behind a request that was not answered, if it succeeds."""
-    for facts in texts:
-        for statement in facts.statements:
-            if statement.transaction is not None:
-                status = _AFTER.get(statement.transaction.verb.name, status)
+    """Transaction status behind a request that was not answered: in a block only if nothing can have prevented it."""
+    for at, statement in enumerate(each for facts in texts for each in facts.statements):
+        verb = None if statement.transaction is None else statement.transaction.verb
+        if verb is TransactionVerb.BEGIN:
+            status = Status.IN_TRANSACTION if at == 0 else status
+        elif verb in (TransactionVerb.COMMIT, TransactionVerb.ROLLBACK):
+            status = Status.IDLE
     return status
 
 

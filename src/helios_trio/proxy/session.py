@@ -147,6 +147,7 @@ class Session(Pipe):
         self.requests.on_label = self._on_label
         self.requests.on_databases_gone = on_databases_gone
         self.requests.on_checked = self._on_checked
+        self.requests.on_show = self.show
         self.ending: Ending | None = None
         self.crash: Exception | None = None
         #: close as soon as no transaction is open (drain)
@@ -253,6 +254,17 @@ class Session(Pipe):
         if self.shared:
             self._release()
         return Greeting(parameters, b"".join(self._start_notices))
+
+    def show(self, name: str) -> str | None:
+        """The value of a parameter of the proxy's own (SHOW helios.backend); None: there is none of that name."""
+        match name:
+            case "helios.backend":
+                return self.destination.backend.name
+            case "helios.session":
+                return str(self.virtual.id)
+            case "helios.pool_mode":
+                return self.policy.mode.value
+        return None
 
     @property
     def idle(self) -> bool:

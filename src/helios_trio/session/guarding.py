@@ -46,7 +46,13 @@ _RUN_UNNAMED: Final = (
     + encode_frame(Frontend.EXECUTE, b"\0\0\0\0\0")
     + _FLUSH
 )
-_QUIET: Final = frozenset({Backend.PARSE_COMPLETE, Backend.BIND_COMPLETE, Backend.NO_DATA})
+#: A simple query leaves no unnamed statement behind.
+_FORGET: Final = encode_frame(Frontend.CLOSE, b"S\0")
+_QUIET: Final = frozenset(
+    {Backend.PARSE_COMPLETE, Backend.BIND_COMPLETE, Backend.NO_DATA, Backend.CLOSE_COMPLETE}
+)
+#: Of a statement in a transaction that has failed already.
+_FAILED_ALREADY: Final = b"\0C25P02\0"
 
 
 @define(eq=False)
@@ -59,6 +65,8 @@ class CommitGuard:
     singles: bool = True
     #: id of the commit that is under way; None: there is none, or it has no id
     token: str | None = None
+    #: id of the last one that was answered
+    done: str | None = None
     #: CommandComplete of a guarded simple query, which its client has not got yet
     held: bytes = b""
     #: ErrorResponse of the call in front of a COMMIT: the transaction has failed by it
@@ -70,8 +78,13 @@ class CommitGuard:
 
     def settled(self) -> None:
         """Nothing is under way any more."""
-        self.token, self.held, self.failure = None, b"", b""
+        self.token, self.done, self.held, self.failure = None, None, b"", b""
         self.wrote = self.closed = False
+
+    def answered(self, token: str | None) -> None:
+        """The request that this id belongs to was answered: it says nothing of any other."""
+        if token is not None and self.token == token:
+            self.done, self.token = token, None
 
     def note(self, facts: Facts) -> None:
         """A client is about to run this."""
@@ -105,8 +118,14 @@ class CommitGuard:
         for kind in (replies.PARSE, replies.BIND, replies.DESCRIBE, replies.EXECUTE):
             server.replies.watch(kind, watcher)
         note = self._note(server, 0, watcher)
+        watcher.token = self.token
+        server.replies.watch(replies.CLOSE, watcher)
         server.replies.watch(replies.SYNC, watcher)
-        return encode_frame(Frontend.PARSE, b"\0" + text + b"\0\0\0") + _RUN_UNNAMED + note + _SYNC
+        return encode_frame(Frontend.PARSE, b"\0" + text + b"\0\0\0") + _RUN_UNNAMED + note + _FORGET + _SYNC
+
+    def watch_sync(self, server: ServerSide, inner: Watcher | None) -> None:
+        """The Sync of a batch that the call stands in is about to be sent."""
+        server.replies.watch(replies.SYNC, _SyncWatcher(self, self.token, inner))
 
     def _note(self, server: ServerSide, attended: int, watcher: Watcher) -> bytes:
         """The call itself, prepared on this connection if it is not yet."""
@@ -180,14 +199,20 @@ class CommitWatcher:
     """Reads the answer to a COMMIT behind a call: one that became a rollback by the call's failure is no success."""
 
     guard: CommitGuard
+    #: id that the call has written
+    token: str | None
     #: who else wants to see it
     inner: Watcher | None
 
     def on_reply(self, code: int, body: bytes) -> bytes | None:
         """See `wire.replies.Watcher`."""
         instead = None if self.inner is None else self.inner.on_reply(code, body)
-        if code == Backend.COMMAND_COMPLETE and self.guard.failure and body.startswith(b"ROLLBACK"):
-            return self.guard.failure
+        failure = self.guard.failure
+        if code == Backend.READY_FOR_QUERY:
+            self.guard.answered(self.token)
+        elif code == Backend.COMMAND_COMPLETE and failure and body.startswith(b"ROLLBACK"):
+            # where it had failed before, its client has been told
+            return instead if _FAILED_ALREADY in failure else failure
         return instead
 
     def on_skipped(self) -> None:
@@ -201,6 +226,8 @@ class _WriteWatcher:
     """Makes of the answers to an extended batch what a simple query is answered, once it is committed."""
 
     guard: CommitGuard
+    #: id that the call has written
+    token: str | None = None
     _tags: list[bytes] = field(factory=list)
 
     def on_reply(self, code: int, body: bytes) -> bytes | None:
@@ -213,6 +240,7 @@ class _WriteWatcher:
             self.guard.held = b""
         elif code == Backend.READY_FOR_QUERY:
             held, self.guard.held = self.guard.held, b""
+            self.guard.answered(self.token)
             return held + encode_frame(code, body)
         return None
 
@@ -225,3 +253,22 @@ class _WriteWatcher:
 
     def on_skipped(self) -> None:
         """An earlier message has failed, and its client has been told."""
+
+
+@define(eq=False)
+class _SyncWatcher:
+    """Reads the answer to the Sync behind a call: what it has noted is decided."""
+
+    guard: CommitGuard
+    token: str | None
+    #: who else wants to see it
+    inner: Watcher | None
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.READY_FOR_QUERY:
+            self.guard.answered(self.token)
+        return None if self.inner is None else self.inner.on_reply(code, body)
+
+    def on_skipped(self) -> None:
+        """Cannot be: a Sync is where skipping ends."""

@@ -54,6 +54,11 @@ def close_frame(name: bytes) -> bytes:
     return frame(Frontend.CLOSE, b"S" + name + b"\0")
 
 
+def parse_frame(name: bytes, text: bytes, types: bytes) -> bytes:
+    """Parse of a statement; `types` is the tail of the message, with its parameter types."""
+    return frame(Frontend.PARSE, name + b"\0" + text + b"\0" + types)
+
+
 def describe_frame(name: bytes) -> bytes:
     """Describe of a prepared statement."""
     return frame(Frontend.DESCRIBE, b"S" + name + b"\0")
@@ -117,7 +122,7 @@ def parse_renamed(
     session.statements[statement.name] = statement
     server.prepared[name] = None
     server.replies.watch(replies.PARSE, ParseWatcher(statement, session, server, False, replaces))
-    return lead + frame(Frontend.PARSE, name + b"\0" + statement.text + b"\0" + statement.types)
+    return lead + parse_frame(name, statement.text, statement.types)
 
 
 def ensure(
@@ -209,7 +214,7 @@ def fetch_left_behind(name: bytes, session: VirtualSession, server: ServerSide, 
         return refuse_changed(server)
     statement = session.statements[name]
     server.replies.watch(replies.PARSE | replies.SWALLOW, LateParseWatcher(name, session))
-    return frame(Frontend.PARSE, name + b"\0" + statement.text + b"\0" + statement.types) + request
+    return parse_frame(name, statement.text, statement.types) + request
 
 
 def _make_room(server: ServerSide, limit: int) -> bytes:

@@ -32,6 +32,7 @@ from helios_trio.session.switching import LabelWatcher, query_frame
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.facts import UNPARSED, Facts, StatementFacts
 from helios_trio.sql.kinds import DiscardTarget
+from helios_trio.sql.quote import quote_literal
 from helios_trio.wire import replies
 from helios_trio.wire.codes import Frontend, Status
 from helios_trio.wire.frames import FRONTEND
@@ -142,6 +143,11 @@ class RequestStream:
         #: sees to it that the outcome of commits can be found out; None: it cannot
         self.guard: CommitGuard | None = None
         self._batch = _Batch.UNGUARDED
+
+    @property
+    def facts_of(self) -> Callable[[bytes], Facts]:
+        """Knows what a text does in the client's encoding."""
+        return self._facts_of
 
     @property
     def at_boundary(self) -> bool:
@@ -323,8 +329,9 @@ class RequestStream:
         session, server = self.session, self.server
         if server is None or not session.in_batch or session.portals or session.following:
             return False
-        if self._batch is _Batch.WRITES:
+        if self._batch is _Batch.WRITES or (self.guard is not None and self.guard.token is not None):
             return False
+        self._batch = _Batch.UNGUARDED
         session.in_batch = False
         server.replies.push_usual_end()
         return True
@@ -405,6 +412,10 @@ class RequestStream:
         session, server = self.session, self._attached
         whole = following <= len(data)
         facts = self._facts_of(data[at + 5 : following - 1]) if whole else UNPARSED
+        if (shown := self._shown(facts)) is not None:
+            frame = query_frame(shown)
+            instead = self._query(frame, 0, len(frame))
+            return frame if instead is None else instead
         lead: bytes | None = None
         if self.shared:
             if not facts.plain and self._waits_for_exact(facts):
@@ -440,6 +451,12 @@ class RequestStream:
         """Whether what is sent now is a transaction by itself."""
         return server.replies.status == Status.IDLE and not server.replies.owes_client
 
+    def _shown(self, facts: Facts) -> str | None:
+        """SHOW of a parameter of the proxy's own: a query for its value, which no server knows."""
+        name = None if facts.plain else facts.shows_of_ours
+        value = None if name is None else self.on_show(name)
+        return None if name is None or value is None else f'SELECT {quote_literal(value)} AS "{name}"'
+
     @staticmethod
     def _is_guarded(guard: CommitGuard, server: ServerSide) -> bool:
         """Whether a COMMIT that is sent now is noted first."""
@@ -453,7 +470,7 @@ class RequestStream:
         if inner is not None:
             self._settled = False
             session.outstanding += 1
-        server.replies.watch(replies.QUERY, CommitWatcher(guard, inner))
+        server.replies.watch(replies.QUERY, CommitWatcher(guard, guard.token, inner))
         return (lead or b"") + note + frame
 
     def _query_with_effects(
@@ -544,6 +561,10 @@ class RequestStream:
             self._begin_batch(self.guard, server)
         lead = None
         statement = preparing.read_parse(data, at, following, self._facts_of)
+        if statement is not None and (shown := self._shown(statement.facts)) is not None:
+            ours = preparing.parse_frame(statement.name, shown.encode(), statement.types)
+            instead = self._parse(ours, 0, len(ours))
+            return ours if instead is None else instead
         if statement is not None and not statement.facts.plain and self._waits_for_exact(statement.facts):
             return None
         if self.shared and not (self._settled or session.in_batch):
@@ -655,6 +676,8 @@ class RequestStream:
     def _named_target(self, data: bytes, at: int, following: int, kind: int) -> bytes | None:
         """Describe or Close of a statement or portal."""
         session, server = self.session, self._attached
+        if self.guard is not None and not session.in_batch:
+            self._begin_batch(self.guard, server)
         lead: bytes | None = None
         if self.shared and not session.in_batch:
             lead = None if self._settled else self.settle()
@@ -721,7 +744,8 @@ class RequestStream:
         session.in_batch = True
         facts = session.portals.get(data[at + 5 : data.find(0, at + 5)]) if session.portals else None
         guard, lead = self.guard, None
-        if guard is not None and facts is not None and facts.is_commit and self._is_guarded(guard, server):
+        commits = guard is not None and facts is not None and facts.is_commit
+        if guard is not None and commits and self._is_guarded(guard, server) and not server.replies.owes_ends:
             lead = guard.in_batch(server) + data[at:following]
         if facts is None or (preparing.only_transaction_control(facts) and not session.following):
             server.replies.push(replies.EXECUTE)
@@ -741,8 +765,11 @@ class RequestStream:
             note = self.guard.before_sync(server) + data[at:following]
         self._batch = _Batch.UNGUARDED
         session.in_batch = False
-        if session.following:
-            server.replies.watch(replies.SYNC, SyncWatcher(session, server))
+        inner = SyncWatcher(session, server) if session.following else None
+        if self.guard is not None and self.guard.token is not None:
+            self.guard.watch_sync(server, inner)
+        elif inner is not None:
+            server.replies.watch(replies.SYNC, inner)
         else:
             server.replies.push(replies.SYNC)
         return note
@@ -756,6 +783,8 @@ class RequestStream:
         self._attached.tainted = True
         self.session.in_batch = False
         self.session.probe_wanted = True
+        if self.guard is not None:
+            self.guard.note(UNPARSED)
         self._attached.replies.push(replies.FUNCTION)
         return None if lead is None else lead + data[at:following]
 
@@ -778,6 +807,8 @@ class RequestStream:
     on_label: Callable[[bytes | None, list[bytes]], None]
     #: called when a statement that had to be described again has been; set by the owner
     on_checked: Callable[[], None]
+    #: called with the name of a parameter of the proxy's own; gives its value, None when there is none of the name
+    on_show: Callable[[str], str | None]
     #: called with names of databases that are about to be dropped or renamed; set by the owner
     on_databases_gone: Callable[[tuple[str, ...]], None]
     #: channels the shared listener connection listens to for this session

@@ -118,6 +118,9 @@ class Renaming:
     new_name: str
 
 
+#: How the names of the proxy's own parameters begin (SET helios.replay, SHOW helios.backend).
+OURS = "helios."
+
 _PLAIN_KINDS = frozenset(
     {
         StatementKind.SELECT,
@@ -158,6 +161,7 @@ class StatementFacts:
       ones that are volatile in any overload; `user_functions` those not known as PostgreSQL's own, which may
       do anything; `session_functions` built-in ones that change the session or run SQL handed to them.
     * `sequence_state` - currval() or lastval() is called (correctness rule 14).
+    * `shows` - SHOW: the name of the parameter in lower case.
     * `notifies` - channels; None for pg_notify() whose channel is not a literal.
     * `databases` - those to which nobody may be connected when it runs: DROP, RENAME, TABLESPACE, TEMPLATE.
     * `outside_transaction` - PostgreSQL refuses it in a transaction block, or may.
@@ -190,6 +194,7 @@ class StatementFacts:
     closes: str | Everything | None = None
     listens: str | None = None
     unlistens: str | Everything | None = None
+    shows: str | None = None
     notifies: tuple[str | None, ...] = ()
     temporary: tuple[Relation, ...] = ()
     on_commit: OnCommit | None = None
@@ -230,6 +235,7 @@ class StatementFacts:
             or self.sequence_state
             or self.executes
             or self.outside_transaction
+            or (self.shows is not None and self.shows.startswith(OURS))
             or (self.copy is not None and self.copy.peer is not CopyPeer.STDIO)
         )
 
@@ -259,6 +265,12 @@ class Facts:
     plain: bool
     opaque: bool
     text: bytes = field(repr=False)
+
+    @cached_property
+    def shows_of_ours(self) -> str | None:
+        """The parameter of the proxy's own, with its prefix, that it is one SHOW of."""
+        name = self.statements[0].shows if len(self.statements) == 1 else None
+        return name if name is not None and name.startswith(OURS) else None
 
     @cached_property
     def is_commit(self) -> bool:

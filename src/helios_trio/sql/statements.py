@@ -63,6 +63,10 @@ def _variable_set(node: Node, draft: Draft) -> None:
     draft["local_settings_unknown"] = any(change.scope is not Scope.SESSION for change in uncertain)
 
 
+def _variable_show(node: Node, draft: Draft) -> None:
+    draft["shows"] = node["name"].lower()
+
+
 def _discard(node: Node, draft: Draft) -> None:
     target = DiscardTarget(node["target"].removeprefix("DISCARD_"))
     draft.update(discards=target, outside_transaction=target is DiscardTarget.ALL)
@@ -141,6 +145,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "TruncateStmt": _targets,
     "LockStmt": _targets,
     "VariableSetStmt": _variable_set,
+    "VariableShowStmt": _variable_show,
     "DiscardStmt": _discard,
     "TransactionStmt": _transaction,
     "PrepareStmt": _prepare,

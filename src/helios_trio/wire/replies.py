@@ -45,6 +45,7 @@ _BATCHES: Final = {
     _BIND_BATCH: (BIND, DESCRIBE, EXECUTE, SYNC),
     _PARSE_BATCH: (PARSE, BIND, DESCRIBE, EXECUTE, SYNC),
 }
+_ANY_BATCH: Final = _BIND_BATCH | _PARSE_BATCH
 _BATCH_OF: Final = {(BIND,): _BIND_BATCH, (PARSE, BIND): _PARSE_BATCH}
 _BATCH_BEGUN: Final = max(map(len, _BATCH_OF))
 #: What may be answered in one piece that nobody looks into but for its end.
@@ -286,6 +287,11 @@ class ReplyStream:
     def owes_client(self) -> bool:
         """Whether any reply that is owed is one the client waits for."""
         return any(not kind & (SWALLOW | COPY_END) for kind in self._expected)
+
+    @property
+    def owes_ends(self) -> bool:
+        """Whether the end of a request of the client is owed: something stands before the batch that is sent now."""
+        return any(kind & (_ENDS_BATCH | _ANY_BATCH) and not kind & SWALLOW for kind in self._expected)
 
     # -- what is received --------------------------------------------------------------------------------------
 
