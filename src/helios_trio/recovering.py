@@ -25,6 +25,7 @@ from helios_trio.failover.journal import JournalLimits
 from helios_trio.failover.outcome import OutcomeResolver
 from helios_trio.failover.recovery import recover
 from helios_trio.failover.recovery_means import RecoveryMeans, ReplaySettings
+from helios_trio.failover.sequence_marks import SequenceMarks
 from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.migration.fleet import LocalFleet
@@ -137,6 +138,8 @@ def recovering_of(
     def sessions() -> list[RecoverableSession]:
         return [each for each in proxy.sessions.values() if isinstance(each, RecoverableSession)]
 
+    mover = SequenceMover(connect)
+    marks = SequenceMarks(connect, mover)
     recovering = Recovering(
         config=config,
         means=RecoveryMeans(
@@ -145,7 +148,8 @@ def recovering_of(
             place_of=fleet.place_of,
             settings=settings_of(config),
             counters=counters,
-            sequences=SequenceMover(connect),
+            sequences=mover,
+            marks=marks,
         ),
         notes=notes,
         cleaner=CommitCleaner(connect=connect, databases=noted, keep=outcomes.token_lifetime),
@@ -153,6 +157,8 @@ def recovering_of(
         sessions=sessions,
     )
     primaries.means.tokens = recovering.acknowledged
+    primaries.means.prepare = marks.pass_all
+    primaries.means.forget = marks.forget
     proxy.make_session = recovering.make_session
     proxy.settled = primaries.settled
     return recovering

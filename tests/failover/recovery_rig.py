@@ -23,6 +23,7 @@ from helios_trio.failover.journal import JournalLimits
 from helios_trio.failover.outcome import OutcomeResolver
 from helios_trio.failover.recovery import recover
 from helios_trio.failover.recovery_means import RecoveryMeans, ReplaySettings
+from helios_trio.failover.sequence_marks import SequenceMarks
 from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.migration.fleet import LocalFleet
@@ -111,6 +112,7 @@ async def recovering_proxy(
         settings=ReplaySettings(time_limit=20.0),
         counters=counters,
         sequences=SequenceMover(connect),
+        marks=SequenceMarks(connect, SequenceMover(connect)),
     )
 
     def make_session(*arguments: Any, **parameters: Any) -> RecoverableSession:

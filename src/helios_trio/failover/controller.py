@@ -203,6 +203,7 @@ class Controller:
             with trio.move_on_after(self.means.settings.failover_timeout):
                 found = await search.find()
             if found is not None:
+                await self._prepare(search.course.source, found.name)
                 self._settle(search, found)
         finally:
             if search.serious:
@@ -222,6 +223,13 @@ class Controller:
         if target is not None:
             self._verified[target.name] = self.means.looks
         return target is not None
+
+    async def _prepare(self, source: str, target: str) -> None:
+        """What must be true of a new primary before the first session or client comes to it."""
+        if target == source:
+            self.means.forget(source)
+        else:
+            await self.means.prepare(source, target)
 
     def _settle(self, search: Succession, found: Primary) -> None:
         """There is a primary: from here on sessions go there."""

@@ -5,8 +5,9 @@ Used by: failover.controller, failover.succession; failing_over (makes it).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
+import trio
 from attrs import define, field
 
 from helios_trio.cluster.steward import Steward
@@ -22,6 +23,14 @@ from helios_trio.failover.redirection import Redirection
 from helios_trio.failover.sessions import Sessions
 from helios_trio.failover.tokens import AcknowledgedTokens, NoTokens, TokenCheck
 from helios_trio.migration.events import EventLog
+
+
+async def _nothing(source: str, target: str) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+def _forget_nothing(source: str) -> None:
+    """Nobody has noted anything."""
 
 
 @define(kw_only=True)
@@ -45,6 +54,10 @@ class Means:
     #: names of backends that are out of service
     out_of_service: Callable[[], set[str]] = field(factory=lambda: set)
     tokens: AcknowledgedTokens = field(factory=NoTokens)
+    #: done on a new primary before anybody comes to it: names of the old one and the new one
+    prepare: Callable[[str, str], Awaitable[None]] = field(default=_nothing)
+    #: a suspect lives: what was noted for its successor is not needed
+    forget: Callable[[str], None] = field(default=_forget_nothing)
     flapping: Flapping = field(factory=Flapping)
     counters: FailoverCounters = field(factory=FailoverCounters)
     #: looks at suspects that have begun; tells whether one began before or after something else

@@ -24,7 +24,14 @@ from helios_trio.failover.asked import Fate, Names, rolls_back
 from helios_trio.failover.endings import rest_of_answer, write_was_answered
 from helios_trio.failover.journal import Exchange
 from helios_trio.failover.recovery_means import RecoveryMeans
-from helios_trio.failover.repetition import Collision, Repetition, ask_again, forbidden, repeat_cursors
+from helios_trio.failover.repetition import (
+    Collision,
+    Repetition,
+    all_drawn,
+    ask_again,
+    forbidden,
+    repeat_cursors,
+)
 from helios_trio.failover.replay import Doom, Skip, ready, report
 from helios_trio.failover.replies import Answer, Difference
 from helios_trio.failover.session import Loss, RecoverableSession
@@ -90,6 +97,8 @@ class _Recovery:
             sent=loss.sent,
             token=loss.token,
         )
+        told = all_drawn(session, self.situation)
+        self.means.marks.note(loss.backend, session.destination.database, told)
         if self.situation.ends_itself:
             raise verdicts.ended()
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from attrs import define, frozen
 
 from helios_trio.failover.counters import ReplayCounters
+from helios_trio.failover.sequence_marks import SequenceMarks
 from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.migration.transfer import Place
@@ -40,3 +41,4 @@ class RecoveryMeans:
     settings: ReplaySettings
     counters: ReplayCounters
     sequences: SequenceMover
+    marks: SequenceMarks

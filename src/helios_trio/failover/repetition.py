@@ -23,7 +23,7 @@ from helios_trio.failover.replay import Repeat
 from helios_trio.failover.replies import Answer, Difference
 from helios_trio.failover.runs import Run, run_of
 from helios_trio.failover.sequence_catalog import Catalog, SequenceFacts, merged
-from helios_trio.failover.sequences import AS_IT_IS, Recorded, ReplayMode, ReplayPlan, plan, wanted
+from helios_trio.failover.sequences import AS_IT_IS, Recorded, ReplayMode, ReplayPlan, Wanted, plan, wanted
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.failover.situation import Situation
 from helios_trio.migration.conversation import Conversation
@@ -124,23 +124,7 @@ class Repetition:
 
     async def _plan(self, run: Run, exchange: Exchange) -> ReplayPlan:
         """How to do one statement again. Raises BackendLost."""
-        reported = self.session.virtual.reported
-        plain = (
-            reported.get("client_encoding", "UTF8") == "UTF8"
-            and reported.get("standard_conforming_strings", "on") == "on"
-        )
-        if not plain or exchange.answer.is_long:
-            return AS_IT_IS
-        columns, rows = run.columns, []
-        for code, body in exchange.answer.messages():
-            if code == Backend.ROW_DESCRIPTION:
-                columns = body
-            elif code == Backend.DATA_ROW:
-                rows.append(body)
-        if columns is None:
-            return AS_IT_IS
-        formats = run.formats if run.formats is not None else None
-        found = wanted(run.text, Recorded(columns, rows, formats))
+        found = drawn_by(run, exchange) if _reads_as_utf8(self.session) else None
         return AS_IT_IS if found is None else plan(found, await self._catalog(found.query))
 
     async def _catalog(self, query: str) -> Catalog:
@@ -161,6 +145,36 @@ class Repetition:
         if must_pass and not await self.means.sequences.move(at.backend.name, at.database, must_pass):
             return Difference("sequence", "a sequence could not be moved past a value that it has returned")
         return None
+
+
+def _reads_as_utf8(session: RecoverableSession) -> bool:
+    reported = session.virtual.reported
+    return (
+        reported.get("client_encoding", "UTF8") == "UTF8"
+        and reported.get("standard_conforming_strings", "on") == "on"
+    )
+
+
+def drawn_by(run: Run, exchange: Exchange) -> Wanted | None:
+    """What a statement has told its client of sequences; None: nothing, or nobody can tell."""
+    columns, rows = run.columns, []
+    for code, body in exchange.answer.messages():
+        if code == Backend.ROW_DESCRIPTION:
+            columns = body
+        elif code == Backend.DATA_ROW:
+            rows.append(body)
+    if columns is None or exchange.answer.is_long:
+        return None
+    return wanted(run.text, Recorded(columns, rows, run.formats))
+
+
+def all_drawn(session: RecoverableSession, situation: Situation) -> list[Wanted]:
+    """What the open transaction of a session has told its client of sequences."""
+    if not situation.in_transaction or not _reads_as_utf8(session):
+        return []
+    runs = ((run_of(bytes(each.request), session.virtual.statements), each) for each in situation.done)
+    found = (drawn_by(run, each) for run, each in runs if run is not None)
+    return [each for each in found if each is not None]
 
 
 async def ask_again(session: RecoverableSession, request: bytes, time_limit: float) -> Answer:
