@@ -123,13 +123,17 @@ class TransactionReplay:
     )
     max_retries: Count = key(3, "how often")
     wait_for_wal_sync: Switch = key(
-        True, "replay on a promoted standby only when it has replayed all that it received"
+        True,
+        "replay on a promoted standby only when it has replayed all that it received: so does PostgreSQL promote, and "
+        "false changes nothing",
     )
-    max_wal_lag_bytes: Count = key(0, "bytes of WAL that may be left to replay then")
+    max_wal_lag_bytes: Count = key(
+        0, "bytes of WAL that may be left to replay then; more than 0 changes nothing"
+    )
     commit_outcome: CommitOutcomeWord = key(
         CommitOutcomeMethod.TOKEN,
         "how it is found out whether a COMMIT without an answer has happened: token (a row of its own, needs helios "
-        "setup), xid, or off: its client gets 08007",
+        "setup), or off: its client gets 08007",
         live=False,
     )
     guard_autocommit: Switch = key(
