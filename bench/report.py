@@ -82,6 +82,34 @@ GOALS: Final = (
     ),
     _at_most("migration", "one of these, 99th percentile, ms", "handoffs_p99_ms", 0.3),
     _at_most("migration", "test for a safe point, us", "safe_point_us", 1),
+    *(
+        _at_most(
+            "failover",
+            f"primary killed, {clients} clients: pause, 99th percentile, ms",
+            f"by_clients.{clients}.p99_pause_ms",
+            1000,
+        )
+        for clients in (10, 100, 500)
+    ),
+    *(
+        _at_most("failover", f"the same: {what}", name, 0)
+        for what, name in (
+            ("errors of 100 clients", "client_errors"),
+            ("acknowledged effects that were lost", "lost"),
+            ("effects that were doubled", "doubled"),
+            ("commits of which nobody can tell", "unknown"),
+        )
+    ),
+    _at_least(
+        "failover",
+        "open transactions with `INSERT ... RETURNING id`, share replayed",
+        "replayed_share_returning_id",
+        1,
+    ),
+    _at_most(
+        "failover", "journal: processor time per statement of TPC-B, us", "us_per_statement.tpcb.journal", 3
+    ),
+    _at_least("failover", "TPC-B, replay on, to off", "ratios.journal_tpcb", 0.9),
 )
 NAMES: Final = tuple(dict.fromkeys(goal.bench for goal in GOALS))
 

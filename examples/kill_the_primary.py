@@ -34,6 +34,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -47,17 +48,12 @@ T = TypeVar("T")
 
 ACCOUNTS = 1000
 BALANCE = 100
-#: A client waits up to so many seconds between two transfers.
-REST = 0.1
-#: Seconds that the bank works before the first kill.
-QUIET = 2.0
-#: Seconds after which something that should happen by itself counts as never happening.
-PATIENCE = 120.0
-#: Seconds between looks at what is waited for.
-LOOK = 0.02
-#: Width of the last picture, in characters.
-WIDTH = 88
-BLOCKS = " ▁▂▃▄▅▆▇█"
+#: Seconds that a client waits at most between two transfers, and that the bank works before the first kill.
+REST, QUIET = 0.1, 2.0
+#: Seconds between looks at what is waited for, and after which it counts as never happening.
+LOOK, PATIENCE = 0.02, 120.0
+#: of the last picture: columns, and what stands in them
+WIDTH, BLOCKS = 88, " ▁▂▃▄▅▆▇█"
 
 # Kills as dense as these would make the proxy suspect that something else is wrong, and take its time.
 CONFIG = """
@@ -67,9 +63,6 @@ max_connections = {connections}
 [failover]
 min_interval = "100ms"
 """
-#: server connections in transaction mode; in session mode every client has its own
-SHARED = 30
-
 BANK = f"""
 CREATE TABLE accounts (id int PRIMARY KEY, balance bigint NOT NULL);
 INSERT INTO accounts SELECT id, {BALANCE} FROM generate_series(1, {ACCOUNTS}) AS id;
@@ -91,15 +84,17 @@ INSERT INTO ledger VALUES (%(client)s, %(number)s)
 
 def main(options: Namespace) -> int:
     """Run the bank and kill its primaries; 0 when all was as it should be."""
-    connections = options.clients + 5 if options.mode == "session" else SHARED
-    config = CONFIG.format(mode=options.mode, connections=connections)
-    arguments = ("--ephemeral", "--standbys", "1")
-    with running_proxy(config, arguments, ready_seconds=PATIENCE, stop_seconds=60) as proxy:
+    connections = options.clients + 5 if options.mode == "session" else 30
+    config, more = (
+        CONFIG.format(mode=options.mode, connections=connections),
+        ("--ephemeral", "--standbys", "1"),
+    )
+    with running_proxy(config, more, ready_seconds=PATIENCE, stop_seconds=60) as proxy:
         with psycopg.connect(proxy.dsn(), autocommit=True) as connection:
             connection.execute(BANK)
         bank = Bank(proxy.dsn(), options.clients)
-        print(headline(options, bank), flush=True)
-        with bank, Killer(proxy, bank) as killer:
+        print(headline(options), flush=True)
+        with bank, closing(Killer(proxy, bank)) as killer:
             bank.work(QUIET)
             for number in range(1, options.kills + 1):
                 killer.kill(number)
@@ -111,7 +106,7 @@ def main(options: Namespace) -> int:
 
 
 class Transfer(NamedTuple):
-    """One that was acknowledged: when it was begun, and when that was known. Seconds of `time.monotonic`."""
+    """When it was begun, and when it was acknowledged: seconds of `time.monotonic`."""
 
     began: float
     ended: float
@@ -123,10 +118,11 @@ class Client(threading.Thread):
     def __init__(self, bank: Bank, number: int) -> None:
         super().__init__(name=f"client {number}")
         self.number = number
-        self.transfers: list[Transfer] = []
-        #: of its transfers: those it was told are done
-        self.acknowledged: set[int] = set()
+        #: those it was told are done, by their numbers
+        self.transfers: dict[int, Transfer] = {}
         self.errors: list[str] = []
+        #: of the last that was acknowledged
+        self.last_began = 0.0
         self._bank = bank
         self._chance = random.Random(number)
         self._way = WAYS[number % len(WAYS)]
@@ -135,13 +131,12 @@ class Client(threading.Thread):
         """Come, work, and come again should the connection be lost."""
         while not self._bank.closing.is_set():
             try:
-                with psycopg.connect(
-                    self._bank.dsn, autocommit=True, application_name=self.name
-                ) as connection:
+                with psycopg.connect(self._bank.dsn, autocommit=True) as connection:
                     while not (self._bank.closing.is_set() or connection.closed):
                         self._transfer(connection)
             except psycopg.Error as error:
-                self._note(error)
+                self.errors.append(f"{error.sqlstate}: {error}")
+                self._bank.closing.wait(REST)
 
     def _transfer(self, connection: psycopg.Connection) -> None:
         number = len(self.transfers) + len(self.errors) + 1
@@ -150,18 +145,15 @@ class Client(threading.Thread):
         try:
             self._way(connection, Payment(self.number, number, giver, taker, self._chance.randint(1, 10)))
         except psycopg.Error as error:
-            self._note(error)
+            self.errors.append(f"{error.sqlstate}: {error}")
         else:
-            self.acknowledged.add(number)
-            self.transfers.append(Transfer(began, time.monotonic()))
+            self.transfers[number] = Transfer(began, time.monotonic())
+            self.last_began = began
         self._bank.closing.wait(self._chance.uniform(0, REST))
-
-    def _note(self, error: psycopg.Error) -> None:
-        self.errors.append(f"{error.sqlstate or 'connection'}: {error}")
 
     def longest_since(self, moment: float) -> float:
         """Seconds that the longest transfer took of those that had not ended then."""
-        recent = [each for each in self.transfers[-200:] if each.ended > moment]
+        recent = (each for each in self.transfers.values() if each.ended > moment)
         return max((each.ended - each.began for each in recent), default=0.0)
 
 
@@ -225,10 +217,8 @@ class Bank:
 
     def wait_for_all(self, moment: float) -> None:
         """Until each has had an acknowledgement for something that it began after that moment."""
-        wait_for(
-            lambda: all(each.transfers and each.transfers[-1].began > moment for each in self.clients),
-            "every client gets further",
-        )
+        clients = self.clients
+        wait_for(lambda: all(each.last_began > moment for each in clients), "every client gets further")
 
 
 # -- who kills -------------------------------------------------------------------------------------------------
@@ -236,7 +226,7 @@ class Bank:
 
 @dataclass
 class Kill:
-    """What came of one."""
+    """What came of one; the counts are named as in `Killer._done`."""
 
     number: int
     victim: str
@@ -267,25 +257,22 @@ class Killer:
         self._bank = bank
         self.kills: list[Kill] = []
 
-    def __enter__(self) -> Killer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Hang up."""
         self._api.close()
 
     def kill(self, number: int) -> None:
         """Kill the primary as soon as it has a standby with all its data, and wait until everybody goes on."""
         kill = Kill(number, wait_for(self._doomed, "there is a primary with a synchronous standby"))
-        before, errors = self._done(), len(self._bank.errors)
-        print(f"{number:5}   {kill.victim} ✝", end="", flush=True)
+        before = self._done()
+        print(f"{number:5}   {kill.victim} ×", end="", flush=True)
         kill.at = time.monotonic()
         kill_all(self._folders[kill.victim])
         status = wait_for(lambda: self._succeeded(kill.victim), "another server takes over")
         kill.successor, kill.writable_seconds = status["target_backend"], status["write_pause_seconds"]
         self._bank.wait_for_all(kill.at)
-        done = self._done() - before
-        kill.replayed, kill.made, kill.missing = done["replayed"], done["made"], done["missing"]
-        kill.unknown, kill.errors = done["unknown"], len(self._bank.errors) - errors
+        for name, count in (self._done() - before).items():
+            setattr(kill, name, count)
         kill.pauses_ms = sorted(1000 * each.longest_since(kill.at) for each in self._bank.clients)
         self.kills.append(kill)
         print(rest_of_line(kill), flush=True)
@@ -302,15 +289,11 @@ class Killer:
         return status if over and not status["failover_active"] else None
 
     def _done(self) -> Counter[str]:
-        """What the proxy has done for sessions so far."""
+        """What the proxy has done for sessions so far, and what their clients have complained of."""
         status = self._get("/failover/status")
-        found = status["outcomes"]
-        return Counter(
-            replayed=status["transactions_replayed"],
-            made=found["committed"],
-            missing=found["replayed"],
-            unknown=found["unknown"],
-        )
+        made, missing, unknown = (status["outcomes"][name] for name in ("committed", "replayed", "unknown"))
+        replayed, errors = status["transactions_replayed"], len(self._bank.errors)
+        return Counter(replayed=replayed, made=made, missing=missing, unknown=unknown, errors=errors)
 
     def _get(self, path: str) -> dict[str, Any]:
         found: dict[str, Any] = self._api.get(path).raise_for_status().json()
@@ -341,45 +324,42 @@ def wait_for(condition: Callable[[], T | None], what: str) -> T:
 # -- what is printed -------------------------------------------------------------------------------------------
 
 
-def headline(options: Namespace, bank: Bank) -> str:
+def headline(options: Namespace) -> str:
     """What is going to happen, and the head of the table."""
-    steps = len([each for each in bank.clients if each.number % len(WAYS) == 0])
+    singles = options.clients // 2
     return (
-        f"A bank with {len(bank.clients)} clients: {steps} transfer money in transactions, "
-        f"{len(bank.clients) - steps} in single statements ({options.mode} pooling).\n"
+        f"A bank with {options.clients} clients: {options.clients - singles} transfer money in transactions, "
+        f"{singles} in single statements ({options.mode} pooling).\n"
         f"Its primary is killed (SIGKILL) {options.kills} times.\n\n"
-        "          who died,        takes    clients waited, ms    open trans-   lost answers to commits\n"
-        "   kill   who took over    writes     p50    p99    max   actions       made  missing  unknown   errors\n"
-        "                           after                          replayed"
+        f"{'':8}{'who died,':19}{'writable':>10}{'clients waited, ms':>21}{'transactions':>15}"
+        f"{'lost answers to commits':>25}\n"
+        f"{'kill':>5}   {'who took over':19}{'after':>10}{'p50':>7}{'p99':>7}{'max':>7}{'replayed':>15}"
+        f"{'made':>7}{'missing':>9}{'unknown':>9}{'errors':>8}"
     )
 
 
 def rest_of_line(kill: Kill) -> str:
     """All but who died."""
-    p50, p99, longest = (percentile(kill.pauses_ms, percent) for percent in (50, 99, 100))
+    last = len(kill.pauses_ms) - 1
+    p50, p99, longest = (kill.pauses_ms[int(last * share)] for share in (0.5, 0.99, 1))
     return (
-        f" → {kill.successor:9}{kill.writable_seconds:6.2f} s{p50:8.0f}{p99:7.0f}{longest:7.0f}{kill.replayed:11}"
-        f"{kill.made:11}{kill.missing:9}{kill.unknown:9}{kill.errors:9}"
+        f" → {kill.successor:9}{kill.writable_seconds:8.2f} s{p50:7.0f}{p99:7.0f}{longest:7.0f}"
+        f"{kill.replayed:15}{kill.made:7}{kill.missing:9}{kill.unknown:9}{kill.errors:8}"
     )
-
-
-def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The value that `percent` of the sorted values do not exceed."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def picture(bank: Bank, kills: Sequence[Kill]) -> str:
     """Acknowledged transfers over time, and when primaries died."""
-    slot = (bank.closed - bank.opened) / WIDTH
+    slot = (bank.closed - bank.opened) / (WIDTH - 1)
 
     def place(moment: float) -> int:
-        return min(WIDTH - 1, max(0, int((moment - bank.opened) / slot)))
+        return min(WIDTH - 1, int((moment - bank.opened) / slot))
 
-    counts = Counter(place(each.ended) for client in bank.clients for each in client.transfers)
+    counts = Counter(place(each.ended) for client in bank.clients for each in client.transfers.values())
     most = max(counts.values(), default=1)
     deaths = {place(kill.at) for kill in kills}
     bars = [BLOCKS[-(-counts[number] * (len(BLOCKS) - 1) // most)] for number in range(WIDTH)]
-    marks = ["✝" if number in deaths else " " for number in range(WIDTH)]
+    marks = ["×" if number in deaths else " " for number in range(WIDTH)]
     return (
         f"Transfers acknowledged over time, up to {most / slot:,.0f} per second (a column is {slot:.2f} s):\n\n"
         f"   {''.join(bars)}\n   {''.join(marks).rstrip()}"
@@ -390,25 +370,21 @@ def report(options: Namespace, bank: Bank, killer: Killer) -> int:
     """Print what was found; the exit code."""
     with psycopg.connect(bank.dsn, autocommit=True) as connection:
         there = Counter(connection.execute("SELECT client, number FROM ledger").fetchall())
-        row = connection.execute("SELECT sum(balance)::bigint FROM accounts").fetchone()
-    told = {(client.number, number) for client in bank.clients for number in client.acknowledged}
+        ((money,),) = connection.execute("SELECT sum(balance)::bigint FROM accounts").fetchall()
+    told = {(client.number, number) for client in bank.clients for number in client.transfers}
     errors = Counter(bank.errors)
     lost, doubled = len(told - there.keys()), sum(count > 1 for count in there.values())
-    money = int(row[0]) if row else 0
     good = not (errors or lost or doubled) and money == ACCOUNTS * BALANCE
     print(f"\n{picture(bank, killer.kills)}\n")
-    print(
-        f"{len(told):,} transfers acknowledged in {bank.closed - bank.opened:.0f} s. In the ledger: "
-        f"{lost} of them missing, {doubled} doubled."
-    )
+    print(f"{len(told):,} transfers acknowledged. In the ledger: {lost} of them missing, {doubled} doubled.")
     print(f"Money in all accounts: {money:,}; in the beginning: {ACCOUNTS * BALANCE:,}.")
     print(f"Errors seen by clients: {errors.total()}.")
     for error, count in errors.most_common(10):
         print(f"  {count} x {error}", file=sys.stderr)
     if options.json:
-        facts = {"transfers": len(told), "lost": lost, "doubled": doubled, "money": money}
+        facts = {"lost": lost, "doubled": doubled, "money": money, "errors": errors.total()}
         kills = [asdict(kill) for kill in killer.kills]
-        print(json.dumps({**facts, "errors": errors.total(), "kills": kills}))
+        print(json.dumps({"transfers": len(told), **facts, "kills": kills}))
     return 0 if good else 1
 
 
@@ -417,9 +393,7 @@ def arguments() -> Namespace:
     parser = ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--clients", type=int, default=50, help="how many (%(default)s)")
     parser.add_argument("--kills", type=int, default=5, help="how often the primary dies (%(default)s)")
-    parser.add_argument(
-        "--every", type=float, default=3.0, help="seconds of peace after each kill, at least (%(default)s)"
-    )
+    parser.add_argument("--every", type=float, default=3.0, help="seconds of peace after each (%(default)s)")
     parser.add_argument("--mode", choices=["session", "transaction"], default="session", help="of the pool")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line, too")
     return parser.parse_args()

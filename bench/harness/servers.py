@@ -159,8 +159,8 @@ def running_cluster(settings: Mapping[str, str] | None = None) -> Iterator[tuple
 
 
 @contextmanager
-def running_helios(direct: Target, clients: int = 1000) -> Iterator[Target]:
-    """This project's proxy in front of `direct`, for so many clients."""
+def running_helios(direct: Target, clients: int = 1000, more: str = "") -> Iterator[Target]:
+    """This project's proxy in front of `direct`, for so many clients; `more` is added to its configuration."""
     config = _HELIOS.format(
         clients=clients,
         user=USER,
@@ -170,7 +170,7 @@ def running_helios(direct: Target, clients: int = 1000) -> Iterator[Target]:
         session_database=SESSION_DATABASE,
         pool_size=POOL_SIZE,
     )
-    with running_proxy(config) as proxy:
+    with running_proxy(config + more) as proxy:
         yield Target("helios", proxy.host, proxy.port, proxy.pid)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -62,3 +64,42 @@ def test_zero_downtime_switchover() -> None:
     pauses = re.findall(r"node\d is the primary; writes waited \d+ ms, (\d+) sessions moved", done.stdout)
     assert pauses == ["8"] * 3
     assert done.stdout.endswith("no error, no money lost or made, every transfer there exactly once\n")
+
+
+@pytest.mark.long
+@pytest.mark.cluster
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_kill_the_primary(mode: str) -> None:
+    """Two primaries die; nobody gets an error, nothing is lost or doubled."""
+    done = run("kill_the_primary.py", "--clients=8", "--kills=2", "--every=1", f"--mode={mode}", "--json")
+    assert done.stderr == ""
+    assert done.returncode == 0
+    *_, last = done.stdout.splitlines()
+    found = json.loads(last)
+    kills = [(each["victim"], each["successor"], each["unknown"], each["errors"]) for each in found["kills"]]
+    assert kills == [("node1", "node2", 0, 0), ("node2", "node1", 0, 0)]
+    assert {name: found[name] for name in ("lost", "doubled", "errors")} == {
+        "lost": 0,
+        "doubled": 0,
+        "errors": 0,
+    }
+    assert min(min(each["pauses_ms"]) for each in found["kills"]) > 0
+    assert found["transfers"] > 0
+    assert done.stdout.count("×") == 4  # two in the table, two in the picture
+
+
+def test_a_recording_says_what_was_printed_and_when(tmp_path: Path) -> None:
+    """The picture has every line where it was printed; what came later appears later."""
+    program = "import time; print('a <b>  c'); print(1, end='', flush=True); time.sleep(0.2); print(' & 2')"
+    picture = tmp_path / "picture.svg"
+    command = [sys.executable, str(EXAMPLES.parent / "docs" / "record.py"), str(picture), "--"]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "a <b>  c\n1 & 2\n"
+    texts = ElementTree.parse(picture).getroot().findall("{http://www.w3.org/2000/svg}text")
+    found = [(each.text, each.get("class") == "said") for each in texts[1:]]
+    assert found[0] == ("a <b>\u00a0\u00a0c".replace(" ", "\u00a0"), False)
+    assert found[-1] == ("&\u00a02", True)
+    assert texts[-1].get("y") == texts[-2].get("y")
+    assert float(texts[-1].get("x", 0)) > float(texts[-2].get("x", 0))
