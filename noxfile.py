@@ -21,8 +21,10 @@ CHAOS_SHORT = (
     "signals.py",
     "switchover.py::test_switchovers_under_writing_clients",
     "moving.py::test_storm_of_migrations",
+    "histories.py",
+    "failover.py::test_primaries_killed_under_load",
 )
-CODE = ("src", "tests", "bench", "examples", "noxfile.py")
+CODE = ("src", "tests", "bench", "examples", "docs", "noxfile.py")
 
 
 def install(session: nox.Session, *groups: str, package: str | None = "-e.") -> None:
@@ -44,7 +46,7 @@ def types(session: nox.Session) -> None:
     """Types, strictly."""
     install(session, "types")
     session.run("mypy")
-    session.run("mypy", "bench", "examples", env={"MYPYPATH": "bench"})
+    session.run("mypy", "bench", "examples", "docs", env={"MYPYPATH": "bench"})
 
 
 @nox.session
@@ -70,7 +72,7 @@ def tests_long(session: nox.Session) -> None:
 
 @nox.session
 def chaos_short(session: nox.Session) -> None:
-    """Storms of clients, cancel requests and moves, signals and switchovers under load; the rest is in `chaos`."""
+    """Storms of clients, cancels and moves, signals, switchovers and failovers under load; the rest is in `chaos`."""
     run_chaos(session, "-n", "2", *(str(CHAOS / f"test_chaos_{topic}") for topic in CHAOS_SHORT))
 
 

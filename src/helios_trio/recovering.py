@@ -55,6 +55,7 @@ class Recovering:
     """Makes sessions that can be recovered, and has what they need."""
 
     config: Config
+    topology: Topology
     means: RecoveryMeans
     notes: TokenDatabases
     cleaner: CommitCleaner
@@ -83,11 +84,20 @@ class Recovering:
         if replay.commit_outcome is CommitOutcomeMethod.TOKEN:
             at = session.destination.backend.name, session.destination.database
             known = self.notes.known(*at)
-            if known:
+            if known or (known is None and self._known_of_copy(*at)):
                 self._guard(session)
-            elif known is None:
+            if known is None:
                 self._ask(at)
         return session
+
+    def _known_of_copy(self, backend: str, database: str) -> bool:
+        """Whether commits can be noted on a server with the same data, which this one has succeeded perhaps."""
+        nodes = self.topology.nodes
+        system = nodes[backend].system_identifier
+        copies = [
+            name for name, node in nodes.items() if system is not None and node.system_identifier == system
+        ]
+        return any(self.notes.known(name, database) for name in copies)
 
     def _guard(self, session: RecoverableSession) -> None:
         session.guard_commits(new_id, singles=self.config.transaction_replay.guard_autocommit)
@@ -142,6 +152,7 @@ def recovering_of(
     marks = SequenceMarks(connect, mover)
     recovering = Recovering(
         config=config,
+        topology=topology,
         means=RecoveryMeans(
             primaries=primaries,
             outcomes=outcomes,

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
+from chaos_failover import Stages
 from chaos_tools import MakeProxy, Observer, chaos_proxy
 
 from helios_trio.embedded import BlockingCluster, start_blocking
@@ -75,3 +77,10 @@ def make_proxy(request: pytest.FixtureRequest) -> Iterator[MakeProxy]:
         yield make
         for proxy in started:
             request.node.add_report_section("teardown", f"proxy {proxy.pid}", proxy.log_since())
+
+
+@pytest.fixture
+def stages(request: pytest.FixtureRequest) -> Iterator[Stages]:
+    """Builds proxies with servers that tests may kill, and takes them down."""
+    with ExitStack() as stack:
+        yield Stages(stack, partial(request.node.add_report_section, "teardown", "proxy"))

@@ -126,9 +126,10 @@ class History:
         """All but what was acknowledged."""
         return [each for each in self.writes if each.outcome is not Outcome.ACKNOWLEDGED]
 
-    def complaints(self) -> list[str]:
-        """What clients noticed, in words; empty: nothing."""
-        told = Counter(f"{each.way}: {each.sqlstate} {each.message}" for each in self.errors())
+    def complaints(self, *allowed: Outcome) -> list[str]:
+        """What clients noticed, in words, but for what is allowed; empty: nothing."""
+        errors = [each for each in self.errors() if each.outcome not in allowed]
+        told = Counter(f"{each.way}: {each.sqlstate} {each.message}" for each in errors)
         return [f"{count} x {text}" for text, count in (told + Counter(self.troubles)).most_common(NAMED)]
 
 

@@ -82,6 +82,10 @@ def test_nothing_is_wrong(world: World) -> None:
         "08007": 1,
     }
     assert len(world.history.errors()) == 6
+    assert len(world.history.complaints()) == 3
+    assert world.history.complaints(Outcome.LOST, Outcome.UNKNOWN, Outcome.REFUSED) == [
+        "1 x transfer: 08007 "
+    ]
 
 
 def lose_acknowledged(world: World) -> None:

@@ -7,18 +7,16 @@ transaction a switchover waits for, keeps it where a test wants it.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
-from typing import Any, Final
+from contextlib import ExitStack
+from typing import Final
 
 import psycopg
 import pytest
-import trio
 from attrs import frozen
 from chaos_moves import LONG_PATIENCE, PLAIN_WAYS, WAYS, Crowd, Json, Operator, crowd, make_tables, operating
+from chaos_nodes import Node, nodes_in, nodes_of
 from chaos_tools import RawClient, query, until
 
 from helios_trio.embedded import BlockingCluster, processes, start_blocking
@@ -59,56 +57,6 @@ OVER: Final = {"57P01", "08006", None}
 
 
 @frozen
-class Node:
-    """A server of the cluster under test, past the proxy."""
-
-    name: str
-    host: str
-    port: int
-    data_dir: Path
-
-    @property
-    def dsn(self) -> str:
-        """Where it is reached directly."""
-        return f"host={self.host} port={self.port} user=postgres dbname=postgres application_name=outsider"
-
-    def execute(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a statement on a connection of its own."""
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
-            cursor = connection.execute(sql.encode())
-            return cursor.fetchall() if cursor.description is not None else []
-
-    def kill(self) -> None:
-        """SIGKILL all its processes."""
-        trio.run(processes.kill_all, self.data_dir)
-
-    @contextmanager
-    def stopped(self, *, postmaster_only: bool = False) -> Iterator[None]:
-        """SIGSTOP its processes, or the one that lets others know what was signalled to it."""
-        postmaster = processes.recorded_postmaster(self.data_dir)
-        assert postmaster is not None
-        if postmaster_only:
-            os.kill(postmaster, signal.SIGSTOP)
-        else:
-            trio.run(processes.pause_all, self.data_dir)
-        try:
-            yield
-        finally:
-            processes.resume_all(self.data_dir)
-
-    def takes_writes(self) -> bool:
-        """Whether a client that asks for nothing special may write."""
-        return self.execute("select current_setting('transaction_read_only')") == [("off",)]
-
-    @contextmanager
-    def open_transaction(self) -> Iterator[psycopg.Connection]:
-        """A transaction that has written, past the proxy; a switchover waits until it is over."""
-        with closing(psycopg.connect(self.dsn, options="-c synchronous_commit=local")) as outsider:
-            outsider.execute("create table outside as select 1 as n")
-            yield outsider
-
-
-@frozen
 class Stage:
     """A proxy with its cluster, node1 being the primary."""
 
@@ -146,14 +94,6 @@ class Stage:
         return ended
 
 
-def nodes_of(proxy: ProxyProcess) -> list[Node]:
-    """The servers that a proxy runs itself."""
-    return [
-        Node(each["name"], each["host"], each["port"], Path(each["data_dir"]))
-        for each in proxy.ready["nodes"]
-    ]
-
-
 @pytest.fixture
 def stack(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
     """What a test has started; what the proxy wrote is shown with a test that fails."""
@@ -177,7 +117,7 @@ def cluster_elsewhere(stack: ExitStack, request: pytest.FixtureRequest) -> Stage
     """A proxy in front of a cluster that survives it."""
     cluster: BlockingCluster = start_blocking(standbys=1)
     stack.callback(cluster.stop)
-    nodes = [Node(each.name, each.host, each.port, each.data_dir) for each in cluster.cluster.nodes]
+    nodes = nodes_in(cluster)
     hosts, ports = [each.host for each in nodes], [each.port for each in nodes]
     config = CONFIG.format(mode="session", window="60s") + ELSEWHERE.format(hosts=hosts, ports=ports)
     proxy = stack.enter_context(running_proxy(config, stop_seconds=LONG_PATIENCE))

@@ -527,3 +527,169 @@ def test_a_batch_pushed_as_one_is_answered_like_its_messages(
             (seen, stream.idle, stream.quiet, stream.status, stream.copy_in, stream.uncertain, owner.errors)
         )
     assert ends[0] == ends[1]
+
+
+# -- what watchers and owners replace ------------------------------------------------------------------------
+
+
+@define(eq=False)
+class Replacing:
+    """Watches a reply, or owns a connection: gives other bytes for some types of messages."""
+
+    instead: dict[str, bytes]
+    seen: list[bytes] = field(factory=list)
+    skipped: int = 0
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `Watcher`."""
+        self.seen.append(message(chr(code), body))
+        return self.instead.get(chr(code))
+
+    def on_skipped(self) -> None:
+        """Counts."""
+        self.skipped += 1
+
+    def on_async(self, code: int, frame: bytes) -> bytes:
+        """As it is."""
+        return frame
+
+    def on_error(self, frame: bytes, head: int) -> bytes | None:
+        """Remembers the error."""
+        self.seen.append(frame)
+        return self.instead.get("E")
+
+    def on_notice(self, frame: bytes) -> bytes | None:
+        """Remembers the notice."""
+        self.seen.append(frame)
+        return self.instead.get("N")
+
+
+ROW = server.row("x")
+WATCHED = [server.ROW_DESCRIPTION, ROW, NOTICE, DONE, ready("T")]
+MARK = message("N", b"SNOTICE\0Minstead\0\0")
+
+
+@given(
+    replaced=st.sets(st.sampled_from("TNCZ")),
+    nothing=st.booleans(),
+    swallow=st.booleans(),
+    cuts=st.lists(st.integers(0, 200), max_size=6),
+)
+def test_a_watcher_may_replace_any_message(
+    replaced: set[str], nothing: bool, swallow: bool, cuts: list[int]
+) -> None:
+    """Also ReadyForQuery, and also by nothing; what is expected next does not depend on it. Rows are never shown."""
+    instead = b"" if nothing else MARK
+    watcher = Replacing(dict.fromkeys(replaced, instead))
+    stream = ReplyStream(Recorder())
+    stream.watch(replies.QUERY | (replies.SWALLOW if swallow else 0), watcher)
+    out = b"".join(stream.feed(piece) for piece in pieces_of(b"".join(WATCHED), cuts))
+    kept = b"" if swallow else None
+    expected = [instead if chr(each[0]) in replaced else each if kept is None else kept for each in WATCHED]
+    assert out == b"".join(expected)
+    assert watcher.seen == [each for each in WATCHED if swallow or each != ROW]
+    assert (stream.quiet, stream.ready, stream.status) == (True, True, ord("T"))
+
+
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_a_replaced_ready_for_query_is_replaced_once(cut: int) -> None:
+    """It is held until it is whole, and the next request is answered as ever."""
+    stream = ReplyStream(Recorder())
+    held = server.complete("INSERT 0 1")
+    stream.watch(replies.SYNC, Replacing({"Z": held + ready()}))
+    stream.push(replies.QUERY)
+    assert stream.feed(ready()[:cut]) == b""
+    assert stream.feed(ready()[cut:]) == held + ready()
+    assert not stream.ready
+    assert stream.feed(DONE + ready()) == DONE + ready()
+    assert stream.ready
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+def test_a_batch_of_which_only_parts_are_watched(swallow: bool) -> None:
+    """What one watcher takes away of its replies is not taken away of the others'."""
+    stream = ReplyStream(Recorder())
+    watcher = Replacing({"1": b"", "2": b"", "C": b""})
+    kinds = (replies.PARSE, replies.BIND, replies.EXECUTE)
+    for kind in (replies.BIND, replies.EXECUTE):
+        stream.push(kind)
+    for kind in kinds:
+        stream.watch(kind | (replies.SWALLOW if swallow else 0), watcher)
+    stream.push(replies.SYNC)
+    own = BOUND + ROW + DONE
+    assert stream.feed(own + PARSED + BOUND + DONE + ready()) == own + ready()
+    assert watcher.seen == [PARSED, BOUND, DONE]
+
+
+@pytest.mark.parametrize("at", ["nothing", "query", "watched", "swallowed", "batch"])
+@pytest.mark.parametrize("instead", [None, b"", MARK])
+def test_rule_29_the_owner_may_replace_notices(at: str, instead: bytes | None) -> None:
+    """Wherever they come; a swallowed reply's notice is swallowed unless the owner gives another."""
+    owner = Replacing({} if instead is None else {"N": instead})
+    stream = ReplyStream(owner)
+    match at:
+        case "query":
+            stream.push(replies.QUERY)
+        case "watched":
+            stream.watch(replies.QUERY, Watcher())
+        case "swallowed":
+            stream.push(replies.QUERY | replies.SWALLOW)
+        case "batch":
+            stream.push(replies.BIND)
+            stream.push_usual_end()
+    default = b"" if at == "swallowed" else NOTICE
+    assert stream.feed(NOTICE) == (default if instead is None else instead)
+    assert owner.seen == [NOTICE]
+    assert stream.quiet is (at == "nothing")
+
+
+def test_a_watcher_comes_before_the_owner() -> None:
+    """Both see a notice or an error; what the watcher gives counts."""
+    owner = Replacing({"N": b"owner", "E": b"owner"})
+    watcher = Replacing({"N": b"watcher", "E": b"watcher"})
+    stream = ReplyStream(owner)
+    stream.watch(replies.QUERY, watcher)
+    assert stream.feed(NOTICE + FAILED + ready()) == b"watcherwatcher" + ready()
+    assert owner.seen == [NOTICE, FAILED]
+    assert watcher.seen == [NOTICE, FAILED, ready()]
+
+
+@pytest.mark.parametrize("kind", [0, replies.QUERY, replies.EXECUTE])
+@pytest.mark.parametrize("instead", [b"", MARK])
+def test_rule_27_the_owner_may_replace_errors(kind: int, instead: bytes) -> None:
+    """Also one that answers nothing, as when a server goes down; what is expected follows from the error itself."""
+    stream = ReplyStream(Replacing({"E": instead}))
+    if kind:
+        stream.push(kind)
+    if kind == replies.EXECUTE:
+        stream.push(replies.SYNC)
+    assert stream.feed(FAILED) == instead
+    assert stream.quiet is not bool(kind)
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+def test_rule_3_a_notice_longer_than_what_is_looked_at_passes(swallow: bool) -> None:
+    """Nobody is shown it, none of it is held, and it keeps its fate to its last byte."""
+    owner = Replacing({"N": MARK})
+    stream = ReplyStream(owner)
+    watcher = Replacing({"N": MARK})
+    stream.watch(replies.QUERY | (replies.SWALLOW if swallow else 0), watcher)
+    notice = message("N", b"SNOTICE\0M" + b"x" * (2 * replies.LOOK_LIMIT) + b"\0\0")
+    data = notice + DONE + ready()
+    out = b"".join(stream.feed(data[at : at + 65_536]) for at in range(0, len(data), 65_536))
+    assert out == (b"" if swallow else data)
+    assert owner.seen == []
+    assert watcher.seen == [DONE, ready()]
+    assert stream.idle
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_rule_3_a_notice_at_the_limit(more: int) -> None:
+    """Up to the limit it is held and shown, in however many pieces it comes."""
+    owner = Replacing({})
+    stream = ReplyStream(owner)
+    stream.push(replies.QUERY)
+    notice = message("N", bytes(replies.LOOK_LIMIT - 5 + more))
+    pieces = [notice[at : at + 65_536] for at in range(0, len(notice), 65_536)]
+    assert b"".join(map(stream.feed, pieces)) == notice
+    assert owner.seen == [notice] * (1 - more)

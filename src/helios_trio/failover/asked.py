@@ -65,16 +65,17 @@ class Names:
     _parsed: dict[bytes, Facts] = field(factory=dict)
     _portals: dict[bytes, Facts] = field(factory=dict)
 
-    def asked_by(self, request: bytes, *, failed: bool = False) -> Sequence[Facts]:
+    def asked_by(self, request: bytes, *, certain: bool = True) -> Sequence[Facts]:
         """What a request runs, text by text; `UNPARSED` where that cannot be known.
 
-        `failed`: part of it was not carried out, so nobody can tell which of its names mean what.
+        `certain`: it was carried out to its end. Otherwise a part of it may have been skipped, and what its names
+        mean to the next request nobody can tell: what it has made, or what was there before.
         """
-        before = dict(self._parsed)
+        before, bound_before = dict(self._parsed), dict(self._portals)
         found = tuple(self._texts(request))
-        if failed:
-            changed = [name for name, facts in self._parsed.items() if before.get(name) is not facts]
-            self._parsed.update(dict.fromkeys(changed, UNPARSED))
+        if not certain:
+            _doubt(self._parsed, before)
+            _doubt(self._portals, bound_before)
         return found
 
     @property
@@ -107,6 +108,12 @@ class Names:
                 self._portals[portal] = UNPARSED if bound is None else bound
         elif code == Frontend.CLOSE and body[:1] == bytes([STATEMENT]):
             self._parsed.pop(body[1:-1], None)
+
+
+def _doubt(known: dict[bytes, Facts], before: Mapping[bytes, Facts]) -> None:
+    """Of what has changed nothing is known."""
+    changed = [name for name, facts in known.items() if before.get(name) is not facts]
+    known.update(dict.fromkeys(changed, UNPARSED))
 
 
 class Fate(Enum):
@@ -142,7 +149,7 @@ def fate_of(
     if begun_in == Status.IDLE and whole and failed and not _begins(texts):
         return Fate.FAILED
     if may_have_stayed(texts, begun_in, whole=whole):
-        return Fate.RESOLVE if token is not None and whole and _is_noted(texts) else Fate.UNKNOWN
+        return Fate.RESOLVE if token is not None and whole and _is_noted(texts, begun_in) else Fate.UNKNOWN
     outside = all(facts.parsed for facts in texts) and not_replayable(texts)
     return Fate.UNKNOWN if outside else Fate.RESEND
 
@@ -170,14 +177,13 @@ def may_have_stayed(texts: Sequence[Facts], begun_in: int, *, whole: bool) -> bo
         for statement in facts.statements:
             control = statement.transaction
             if control is None:
-                if not open_block and (statement.ends_transaction_itself or statement.outside_transaction):
-                    return True
                 loose |= not open_block and not _leaves_nothing(statement)
+                at_once = statement.ends_transaction_itself or (loose and statement.outside_transaction)
+                if at_once and not open_block:
+                    return True
             elif control.verb is TransactionVerb.BEGIN:
-                open_block, loose = (
-                    True,
-                    False,
-                )  # what stood before it belongs to the block (PostgreSQL docs, "Query")
+                # what stood before it belongs to the block, in both protocols (BeginTransactionBlock)
+                open_block, loose = True, False
             elif control.verb in _ENDS:
                 if control.verb not in _GIVES_UP and (open_block or loose):
                     return True
@@ -187,11 +193,11 @@ def may_have_stayed(texts: Sequence[Facts], begun_in: int, *, whole: bool) -> bo
     return whole and loose
 
 
-def _is_noted(texts: Sequence[Facts]) -> bool:
+def _is_noted(texts: Sequence[Facts], begun_in: int) -> bool:
     """Whether the id that is written with these is that of all they do."""
     if all(facts.is_single_write or (facts.plain and not facts.writes) for facts in texts):
         return True
-    return texts[-1].is_commit and not may_have_stayed(texts[:-1], Status.IDLE, whole=False)
+    return texts[-1].is_commit and not may_have_stayed(texts[:-1], begun_in, whole=False)
 
 
 def leaves_nothing(facts: Facts) -> bool:
@@ -232,9 +238,9 @@ def rolls_back(facts: Facts) -> bool:
 
 
 def _begins(texts: Sequence[Facts]) -> bool:
-    """Whether its first statement begins a transaction, so that nothing behind it is committed without COMMIT."""
-    first = texts[0].statements[0].transaction if texts and texts[0].statements else None
-    return first is not None and first.verb is TransactionVerb.BEGIN
+    """Whether one of its statements begins a transaction, which an error behind it leaves open as a failed one."""
+    controls = (statement.transaction for facts in texts for statement in facts.statements)
+    return any(each is not None and (each.verb is TransactionVerb.BEGIN or each.chain) for each in controls)
 
 
 def not_replayable(texts: Sequence[Facts]) -> str:

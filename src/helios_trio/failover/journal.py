@@ -77,6 +77,8 @@ class Cutter:
     #: of the message that is coming: the beginning of its head, and how many bytes of it are still to come
     _head: bytes = b""
     _request_gap: int = 0
+    #: the message that is coming ends its request
+    _ending: bool = False
     _answer_gap: int = 0
     #: how many exchanges at the beginning are done
     _done: int = 0
@@ -114,14 +116,16 @@ class Cutter:
             self._request_gap -= at
             if not self.exchanges[-1].dropped:
                 self.exchanges[-1].request += data[:at]
+            self.exchanges[-1].whole |= self._ending and not self._request_gap
         while end - at >= _HEAD_SIZE:
             code, size = _head_at(data, at)
             following = at + 1 + size
             exchange = self._exchange_for(code)
             if not exchange.dropped:
                 exchange.request += data[at:following]
-            exchange.whole |= code in _ENDS
             self._request_gap = max(0, following - end)
+            self._ending = code in _ENDS
+            exchange.whole |= self._ending and not self._request_gap
             at = following
         if at < end:
             self._head = data[at:]
@@ -182,7 +186,7 @@ class Journal:
         self._sent: list[bytes] = []
         self._received: list[bytes] = []
         self._size = 0
-        self._look_at = _LOOK_AT
+        self._look_at = min(_LOOK_AT, limits.size)
         self._cutter: Cutter | None = None
 
     # -- what happens ------------------------------------------------------------------------------------------
@@ -215,7 +219,7 @@ class Journal:
         kept = self.pending()[-held:] if held else b""
         self._cutter, self.lost = None, ""
         self._sent, self._received = [kept] if kept else [], []
-        self._size, self._look_at = len(kept), _LOOK_AT
+        self._size, self._look_at = len(kept), min(_LOOK_AT, self._limits.size)
 
     # -- what is known -----------------------------------------------------------------------------------------
 

@@ -59,8 +59,13 @@ async def recover(means: RecoveryMeans, session: RecoverableSession, loss: Loss)
     """Bring a session to a server on which it goes on. Raises nothing but what cancels, or is a bug."""
     end: HeliosError
     try:
+        recovery = _Recovery(means, session, loss)
+    except HeliosError as error:
+        session.give_up(error, mid_message=loss.mid_message)
+        return
+    try:
         with trio.fail_after(means.settings.time_limit):
-            await _Recovery(means, session, loss).run()
+            await recovery.run()
     except trio.TooSlowError:
         end = verdicts.no_server(loss.reason)
     except CannotCarry as refusal:
@@ -69,6 +74,8 @@ async def recover(means: RecoveryMeans, session: RecoverableSession, loss: Loss)
         end = error
     else:
         return
+    if recovery.in_doubt and not isinstance(end, verdicts.OutcomeUnknown):
+        end = verdicts.outcome_unknown(f"{loss.reason}; {end.message}")
     session.give_up(end, mid_message=loss.mid_message)
 
 
@@ -101,6 +108,11 @@ class _Recovery:
         self.means.marks.note(loss.backend, session.destination.database, told)
         if self.situation.ends_itself:
             raise verdicts.ended()
+
+    @property
+    def in_doubt(self) -> bool:
+        """Something was under way of which nobody can tell, or could yet, what became of it."""
+        return self.situation.fate in (Fate.RESOLVE, Fate.UNKNOWN)
 
     # -- the whole ---------------------------------------------------------------------------------------------
 
@@ -176,7 +188,8 @@ class _Recovery:
         """Find out what became of the commit that was under way, and tell the client if it has succeeded."""
         loss, connection = self.loss, self.loss.connection
         assert connection is not None, "nothing was sent without one"
-        if loss.committed_locally:
+        # on another server it counts only if it has come there
+        if loss.committed_locally and backend == loss.backend:
             self.outcome = CommitOutcome.COMMITTED
         else:
             self.outcome = await self.means.outcomes.resolve(self._commit(connection), backend)
@@ -221,6 +234,8 @@ class _Recovery:
             rest = report(verdicts.committed_without_answer()) + ready(Status.IDLE)
         else:
             raise verdicts.committed_without_answer()
+        if self.loss.committed_locally and self.session.destination.backend.name == self.loss.backend:
+            rest = verdicts.NOT_REPLICATED + rest
         self.session.tell(rest)
         if self.loss.token is not None:
             self.session.acknowledge(self.loss.token)
@@ -240,6 +255,8 @@ class _Recovery:
             return
         elif first is not None and self.doom is not None:
             self.means.counters.note_mismatch(self.doom.kind)
+            if self.loss.mid_message:
+                raise verdicts.not_replayed(self.doom)
             session.tell(report(verdicts.not_replayed(self.doom)) + ready(Status.IDLE))
         elif first is not None and first.answer.size:
             session.replay = Skip(first.answer, partial(_skipped, session, self.loss.mid_message))
@@ -256,7 +273,8 @@ class _Recovery:
         first = self.situation.first
         if first is None or self.outcome is not CommitOutcome.NOT_COMMITTED or self.situation.in_transaction:
             return False
-        return any(code == Backend.DATA_ROW for code, _ in first.answer.messages())
+        shown = any(code == Backend.DATA_ROW for code, _ in first.answer.messages())
+        return shown or first.answer.is_long or self.loss.mid_message
 
     async def _write_again(self, first: Exchange) -> None:
         """A single write, in a transaction that is committed only if its rows are those that its client has seen."""

@@ -10,6 +10,7 @@ Used by: failover.recovery.
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import Struct
 from typing import Final
 
 import trio
@@ -24,7 +25,9 @@ from helios_trio.wire.frames import encode_frame
 
 #: A ReadyForQuery up to its status.
 _READY: Final = b"Z\0\0\0\5"
-_READY_SIZE: Final = 6
+
+_head_at = Struct("!BI").unpack_from
+_HEAD_SIZE: Final = 5
 
 
 def ready(status: int) -> bytes:
@@ -37,9 +40,26 @@ def report(error: HeliosError) -> bytes:
     return ErrorResponse(ErrorFields.of(error.fields())).encode()
 
 
-def ends_with_ready(data: bytes) -> bool:
-    """Whether a ReadyForQuery is the last of it; it is never sent in halves."""
-    return data[-_READY_SIZE:-1] == _READY
+@define(eq=False)
+class EndFinder:
+    """Follows an answer, in whatever pieces it comes: bytes of a row may look like the end of all."""
+
+    #: of the message that is coming: the beginning of its head, its type, and how many bytes are still to come
+    _head: bytes = b""
+    _code: int = 0
+    _gap: int = 0
+
+    def ends(self, data: bytes) -> bool:
+        """Whether with this piece the last message that has come is a whole ReadyForQuery."""
+        data, self._head = self._head + data, b""
+        at, end = min(self._gap, len(data)), len(data)
+        self._gap -= at
+        while end - at >= _HEAD_SIZE:
+            self._code, size = _head_at(data, at)
+            self._gap = max(0, at + 1 + size - end)
+            at = min(at + 1 + size, end)
+        self._head = data[at:]
+        return self._code == Backend.READY_FOR_QUERY and not (self._gap or self._head)
 
 
 @define(eq=False)
@@ -47,13 +67,14 @@ class Repeat:
     """Takes the answers to requests that are done again, one after the other."""
 
     _answer: Answer = field(factory=Answer)
+    _end: EndFinder = field(factory=EndFinder)
     _changed: trio.Event = field(factory=trio.Event)
     _complete: bool = False
     _error: HeliosError | None = None
 
     def begin(self) -> None:
         """The next request is about to be sent."""
-        self._answer, self._complete = Answer(), False
+        self._answer, self._end, self._complete = Answer(), EndFinder(), False
 
     async def end(self) -> Answer:
         """The whole answer. Raises BackendUnavailable."""
@@ -67,7 +88,7 @@ class Repeat:
     def on_reply_bytes(self, data: bytes) -> bytes:
         """See `failover.session.Replaying`."""
         self._answer.add(data)
-        if ends_with_ready(data):
+        if self._end.ends(data):
             self._complete = True
             self._changed.set()
         return b""
@@ -87,16 +108,17 @@ class Skip:
     #: called once: the client has it all, and sees the rest; or the answer is another
     done: Callable[[Difference | None], None]
     _seen: Answer = field(factory=Answer)
+    _end: EndFinder = field(factory=EndFinder)
 
     def on_reply_bytes(self, data: bytes) -> bytes:
         """See `failover.session.Replaying`."""
-        missing = self.prefix.size - self._seen.size
+        missing, ended = self.prefix.size - self._seen.size, self._end.ends(data)
         self._seen.add(data[:missing])
         if len(data) >= missing:
             same = self._seen.blocks == self.prefix.blocks and self._seen.tail == self.prefix.tail
             self.done(None if same else Difference("rows", "its rows are not those that were sent before"))
             return data[missing:] if same else b""
-        if ends_with_ready(data):
+        if ended:
             self.done(Difference("length", "its answer is shorter than what was sent of it before"))
         return b""
 
@@ -114,11 +136,12 @@ class Doom:
     #: called once the client has been told, or has given up
     done: Callable[[], None]
     _pieces: bytearray = field(factory=bytearray)
+    _end: EndFinder = field(factory=EndFinder)
 
     def on_reply_bytes(self, data: bytes) -> bytes:
         """See `failover.session.Replaying`."""
         self._pieces += data
-        if not ends_with_ready(data):
+        if not self._end.ends(data):
             return b""
         answer = bytes(self._pieces)
         told = answer if self.gives_up() else self._told(answer)

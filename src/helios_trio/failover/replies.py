@@ -24,6 +24,7 @@ from helios_trio.wire.frames import encode_frame
 BLOCK: Final = 256 * 1024
 
 _head_at = Struct("!BI").unpack_from
+ROWS: Final = frozenset({Backend.DATA_ROW, Backend.COPY_DATA})
 #: Messages that belong to no request, or say nothing of what it did: an answer is the same with and without them.
 _BESIDE: Final = frozenset({Backend.NOTICE_RESPONSE, Backend.PARAMETER_STATUS, Backend.NOTIFICATION_RESPONSE})
 
@@ -58,6 +59,8 @@ class Answer:
     tail: bytearray = field(factory=bytearray)
     #: where in it the first message begins
     _border: int = 0
+    #: messages before that, without rows and what may come at any time
+    _passed: int = 0
 
     @property
     def size(self) -> int:
@@ -75,10 +78,21 @@ class Answer:
         while len(self.tail) >= 2 * BLOCK:
             # keyed and of 64 bits (SipHash): two blocks that differ are taken for equal once in 10^19
             self.blocks.append(hash(bytes(self.tail[:BLOCK])))
-            while self._border < BLOCK:
-                self._border += 1 + _head_at(self.tail, self._border)[1]
-            self._border -= BLOCK
-            del self.tail[:BLOCK]
+            self._pass_block()
+
+    def _pass_block(self) -> None:
+        """A block of the tail is kept as a fingerprint from now on."""
+        while self._border < BLOCK:
+            code, size = _head_at(self.tail, self._border)
+            self._passed += code not in ROWS and code not in _BESIDE
+            self._border += 1 + size
+        self._border -= BLOCK
+        del self.tail[:BLOCK]
+
+    @property
+    def count(self) -> int:
+        """How many messages have come to their end, without rows and what may come at any time."""
+        return self._passed + sum(code not in ROWS for code, _ in self.messages())
 
     def behind(self, prefix: Answer) -> bytes | None:
         """What comes after what has been sent already; None: it does not begin like that, or is too long to tell."""
@@ -119,7 +133,7 @@ class _Seen:
         others: list[tuple[int, bytes]] = []
         rows: list[list[bytes]] = [[]]
         for code, body in answer.messages():
-            if code in (Backend.DATA_ROW, Backend.COPY_DATA):
+            if code in ROWS:
                 rows[-1].append(body)
             else:
                 others.append((code, _essence(code, body)))

@@ -38,13 +38,19 @@ _log = structlog.get_logger(__name__)
 #: What a server says that is going down or is told to end a connection: the session may live on elsewhere. Whatever
 #: else it ends a connection for (time limits, a dropped database) its client must hear.
 _GOING: Final = frozenset({"57P01", "57P02", "57P03"})
-#: In a NoticeResponse: a COMMIT that waits for standbys gives up waiting, and has committed here (`syncrep.c`).
-_COMMITTED_LOCALLY: Final = "57P01"
+#: Routine of the NoticeResponse with which a COMMIT gives up waiting for standbys, and has committed here. All other
+#: server processes that are ended at once say 57P01 or 57P02 in a notice, too (`quickdie`), and mean nothing by it.
+_COMMITTED_LOCALLY: Final = "SyncRepWaitForLSN"
 _ROLLED_BACK: Final = CommandComplete("ROLLBACK").encode() + b"Z\0\0\0\5I"
 #: Servers in a row that are lost while they carry out the same.
 _LOSSES: Final = 3
 #: Refusals in a row after which a session is not recovered any more.
 _REFUSALS: Final = 3
+
+
+def _is_going(fields: ErrorFields) -> bool:
+    """Whether a server says that it goes down: not of its client, but of itself."""
+    return fields.sqlstate in _GOING or fields.severity == "PANIC"
 
 
 class Replaying(Protocol):
@@ -255,15 +261,16 @@ class RecoverableSession(Session):
         instead = super().on_server_error(frame, head)
         connection = self._connection
         fatal = connection is not None and connection.said_fatal and self._may_recover
-        if connection is not None and fatal and ErrorFields.decode(frame[5:]).sqlstate in _GOING:
+        if connection is not None and fatal and _is_going(ErrorFields.decode(frame[5:])):
             connection.said_fatal = False
             return b""
         return instead
 
     def on_server_notice(self, frame: bytes) -> bytes | None:
         """See `pool.connection.LeaseHolder`."""
-        if self._may_recover and ErrorFields.decode(frame[5:]).sqlstate == _COMMITTED_LOCALLY:
-            self._committed_locally = True
+        fields = ErrorFields.decode(frame[5:])
+        if self._may_recover and fields.sqlstate in _GOING:
+            self._committed_locally |= fields.get("R") == _COMMITTED_LOCALLY
             return b""
         return None
 

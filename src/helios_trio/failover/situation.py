@@ -7,16 +7,22 @@ Used by: failover.recovery.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from helios_trio.failover.asked import FactsOf, Fate, Names, fate_of, leaves_nothing, names_made_by
 from helios_trio.failover.journal import Exchange, Journal
 from helios_trio.session.prepared import PreparedStatement
-from helios_trio.sql.facts import Facts
+from helios_trio.sql.facts import UNPARSED, Facts
 from helios_trio.sql.kinds import TransactionVerb
 from helios_trio.wire.codes import Backend, Status
+
+_ANY: Final = frozenset({Status.IDLE, Status.IN_TRANSACTION})
+_ENDS: Final = frozenset({TransactionVerb.COMMIT, TransactionVerb.ROLLBACK, TransactionVerb.PREPARE})
+#: Where nobody knows whether a transaction was open, the last of these is believed.
+_WORSE: Final = (Fate.ROLLED_BACK, Fate.FAILED, Fate.RESEND, Fate.RESOLVE, Fate.UNKNOWN)
 
 
 @define(eq=False)
@@ -65,9 +71,7 @@ class Situation:
             fate=Fate.RESEND,
             prepared=frozenset(),
         )
-        found._texts = {
-            id(each): names.asked_by(bytes(each.request), failed=_has_failed(each)) for each in exchanges
-        }
+        found._texts = {id(each): _asked_by(names, each, bytes(each.request)) for each in exchanges}
         found.prepared = names.parsed
         found.fate = found._judge(Names(facts_of, known), sent, token, journal.lost)
         return found
@@ -100,31 +104,64 @@ class Situation:
 
     def _judge(self, names: Names, sent: int, token: str | None, lost: str) -> Fate:
         """What becomes of all that was sent; of several requests, what is worst."""
-        status, fates, wrote = self.begun_in, list[Fate](), bool(lost)
+        wrote = bool(lost)
         for each in self.done:
-            texts = names.asked_by(bytes(each.request), failed=_has_failed(each))
-            wrote |= not all(map(leaves_nothing, texts))
-        for at, each in enumerate(self.open):
-            if sent <= 0:
-                break
-            failed = _has_failed(each)
-            texts = names.asked_by(bytes(each.request[:sent]), failed=failed)
-            sent -= len(each.request)
-            # nothing but a COMMIT is noted behind what was not answered yet
-            noted = at == 0 or (len(texts) == 1 and texts[0].is_commit)
+            wrote |= not all(map(leaves_nothing, _asked_by(names, each, bytes(each.request))))
+        asked = list(self._sent(names, sent))
+        noted = _noted_by([each.texts for each in asked])
+        fates, begun_in = list[Fate](), frozenset({self.begun_in})
+        for at, request in enumerate(asked):
+            known = token if noted == at else None
             fates.append(
-                fate_of(
-                    texts,
-                    status,
-                    whole=each.whole and sent >= 0,
-                    failed=failed,
-                    token=token if noted else None,
-                    wrote=wrote,
-                )
+                max((request.fate(status, known, wrote=wrote) for status in begun_in), key=_WORSE.index)
             )
-            wrote |= not all(map(leaves_nothing, texts))
-            status = _status_after(status, texts)
+            wrote |= not all(map(leaves_nothing, request.texts))
+            begun_in = frozenset().union(*(_statuses_after(status, request.texts) for status in begun_in))
         return _of_all(fates, token)
+
+    def _sent(self, names: Names, sent: int) -> Iterator[_Sent]:
+        """Those of the open requests that were sent, as far as they were; `sent` counts those whose text is kept."""
+        for each in self.open:
+            if each.dropped:
+                yield _Sent(_asked_by(names, each, b""), each.whole, _has_failed(each))
+                continue
+            if sent <= 0:
+                return
+            texts = _asked_by(names, each, bytes(each.request[:sent]))
+            sent -= len(each.request)
+            yield _Sent(texts, each.whole and sent >= 0, _has_failed(each))
+
+
+@frozen
+class _Sent:
+    """A request that was sent, or part of it."""
+
+    texts: Sequence[Facts]
+    whole: bool
+    failed: bool
+
+    def fate(self, begun_in: int, token: str | None, *, wrote: bool) -> Fate:
+        """See `fate_of`."""
+        return fate_of(self.texts, begun_in, whole=self.whole, failed=self.failed, token=token, wrote=wrote)
+
+
+def _asked_by(names: Names, exchange: Exchange, request: bytes) -> Sequence[Facts]:
+    """What a request runs; of one whose text is gone nothing is known."""
+    if exchange.dropped:
+        return (UNPARSED,)
+    return names.asked_by(request, certain=exchange.done and not _has_failed(exchange))
+
+
+def _noted_by(asked: Sequence[Sequence[Facts]]) -> int | None:
+    """Which request the id belongs to: behind what was not answered nothing but a COMMIT by itself is noted.
+
+    None: that cannot be told.
+    """
+    commits = [at for at, texts in enumerate(asked) if any(facts.is_commit for facts in texts)]
+    if len(commits) > 1:
+        return None
+    at = commits[0] if commits else 0
+    return at if at == 0 or len(asked[at]) == 1 else None
 
 
 def _of_all(fates: Sequence[Fate], token: str | None) -> Fate:
@@ -136,15 +173,23 @@ def _of_all(fates: Sequence[Fate], token: str | None) -> Fate:
     return Fate.RESOLVE if others == [Fate.RESOLVE] and token is not None else Fate.UNKNOWN
 
 
-def _status_after(status: int, texts: Sequence[Facts]) -> int:
-    """Transaction status behind a request that was not answered: in a block only if nothing can have prevented it."""
+def _statuses_after(status: int, texts: Sequence[Facts]) -> frozenset[int]:
+    """Transaction statuses that there may be behind a request that was not answered: each statement may have failed.
+
+    Only its first cannot, if it begins or ends a transaction. One that has failed counts as one that is open.
+    """
+    found, now = set[int](), Status.IDLE if status == Status.IDLE else Status.IN_TRANSACTION
+    if not all(facts.parsed for facts in texts):
+        return _ANY
     for at, statement in enumerate(each for facts in texts for each in facts.statements):
-        verb = None if statement.transaction is None else statement.transaction.verb
-        if verb is TransactionVerb.BEGIN:
-            status = Status.IN_TRANSACTION if at == 0 else status
-        elif verb in (TransactionVerb.COMMIT, TransactionVerb.ROLLBACK):
-            status = Status.IDLE
-    return status
+        if at:
+            found.add(now)
+        control = statement.transaction
+        if control is not None and (control.verb is TransactionVerb.BEGIN or control.chain):
+            now = Status.IN_TRANSACTION
+        elif control is not None and control.verb in _ENDS:
+            now = Status.IDLE
+    return frozenset({*found, now})
 
 
 def _has_failed(exchange: Exchange) -> bool:

@@ -5,9 +5,27 @@ Used by: failover.recovery.
 
 from __future__ import annotations
 
+from typing import Final
+
 from helios_trio.errors import BackendLost, BackendUnavailable, HeliosError
 from helios_trio.failover.replies import Difference
 from helios_trio.session.carrying.errors import CannotCarry
+from helios_trio.wire.codes import Backend
+from helios_trio.wire.error_fields import ErrorFields
+from helios_trio.wire.frames import encode_frame
+
+#: In front of the answer to a COMMIT that a server has carried out while it waited for its standbys in vain.
+NOT_REPLICATED: Final = encode_frame(
+    Backend.NOTICE_RESPONSE,
+    ErrorFields.of(
+        {
+            "S": "WARNING",
+            "V": "WARNING",
+            "C": "01000",
+            "M": "the transaction has committed, but may not have been replicated to a standby",
+        }
+    ).encode(),
+)
 
 
 class NotReplayed(HeliosError):

@@ -236,7 +236,7 @@ class _WriteWatcher:
             return b""
         if code == Backend.COMMAND_COMPLETE:
             return self._hold(encode_frame(code, body))
-        if code == Backend.ERROR_RESPONSE:
+        if code == Backend.ERROR_RESPONSE and b"\0VFATAL\0" not in body:
             self.guard.held = b""
         elif code == Backend.READY_FOR_QUERY:
             held, self.guard.held = self.guard.held, b""

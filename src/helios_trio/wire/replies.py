@@ -475,7 +475,8 @@ class ReplyStream:
             return noticed if instead is None else instead
         if code == Backend.ERROR_RESPONSE:
             reported = self.listener.on_error(data[at:following], head)
-            instead = reported if instead is None else instead
+            # a server that goes down is nobody's answer, whoever waits for one
+            instead = reported if instead is None or reported == b"" else instead
             self._on_error(head)
         else:
             self._on_copy_in()
