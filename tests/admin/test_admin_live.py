@@ -225,6 +225,7 @@ def test_keys_of_a_file(direct_address: tuple[str, int], tmp_path: Path) -> None
         assert httpx.post(f"{running.url}/api/v1/reload", headers=headers, trust_env=False).status_code == 403
 
 
+@pytest.mark.long
 def test_commands_order_a_real_proxy_about(direct_address: tuple[str, int], tmp_path: Path) -> None:
     """As processes of their own, with the key in their environment."""
     with started(direct_address, tmp_path) as running:

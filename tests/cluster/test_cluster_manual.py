@@ -46,6 +46,7 @@ def write(proxy: ProxyProcess) -> None:
         connection.execute("INSERT INTO t VALUES (1)")
 
 
+@pytest.mark.long
 def test_writes_go_where_the_operator_says(proxy: ProxyProcess) -> None:
     """Nowhere while nobody is confirmed; a standby is not confirmed."""
     with pytest.raises(psycopg.OperationalError, match="no server takes writes now"):

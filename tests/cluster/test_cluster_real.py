@@ -93,6 +93,7 @@ async def test_promotion_is_seen() -> None:
         probing.cancel_scope.cancel()
 
 
+@pytest.mark.long
 async def test_paused_server_is_given_up_and_found_again() -> None:
     """Connections that stay open while nothing answers do not deceive the prober."""
     async with open_cluster(standbys=0) as cluster, trio.open_nursery() as probing:
@@ -106,6 +107,7 @@ async def test_paused_server_is_given_up_and_found_again() -> None:
         probing.cancel_scope.cancel()
 
 
+@pytest.mark.long
 async def test_server_behind_a_dead_network_is_found() -> None:
     """Packets vanish, in both directions or in one; the connection stays open on both ends."""
     async with open_cluster(standbys=0) as cluster, trio.open_nursery() as probing:

@@ -1,4 +1,4 @@
-"""Leaves out, unless `--every-mode` is given, moving sessions of drivers that speak to the proxy as others do."""
+"""Leaves out, unless `--every-mode` is given, moving sessions and rarer modes of drivers that speak as others do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 #: One that uses simple queries and prepares now and then, one that prepares everything.
 _SHORT_RUN = ("psycopg", "asyncpg")
+_RARE = ("pristine", "statement")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -22,4 +23,7 @@ def _is_left_out(item: pytest.Item) -> bool:
     found = getattr(item, "callspec", None)
     if found is None or not {"driver", "mode"} <= found.params.keys():
         return False
-    return found.params["mode"].startswith("moving-") and found.params["driver"] not in _SHORT_RUN
+    driver, mode = found.params["driver"], found.params["mode"]
+    if mode.startswith("moving-"):
+        return driver not in _SHORT_RUN
+    return mode in _RARE and driver != _SHORT_RUN[0]

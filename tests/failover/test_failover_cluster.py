@@ -66,6 +66,7 @@ async def test_a_killed_primary_is_succeeded(rig: RealRig) -> None:
     assert rig.sessions.calls[-1] == ("reopen", "node1")
 
 
+@pytest.mark.long
 async def test_back_and_forth(rig: RealRig) -> None:
     """One after the other: whoever asks for a server of long ago is told who is the primary now."""
     for source, target in (("node1", "node2"), ("node2", "node1"), ("node1", "node2")):
@@ -128,6 +129,7 @@ async def test_a_crashed_backend_takes_the_primary_down_for_a_moment(rig: RealRi
     assert rig.cluster.node("node2").role == "standby"
 
 
+@pytest.mark.long
 async def test_both_down_then_back(rig: RealRig) -> None:
     """Without a standby the old primary is waited for, whoever comes back first."""
     await rig.cluster.kill_node("node2")
@@ -161,6 +163,7 @@ async def test_a_standby_that_lacks_what_was_acknowledged_is_refused(rig: RealRi
     assert await rig.controller.settled("node1") == "node2"
 
 
+@pytest.mark.long
 async def test_an_operator_has_the_last_word(rig: RealRig) -> None:
     """Mode manual: sessions wait until somebody orders it; before that there is nothing to order."""
     rig.controller.means.settings = FailoverSettings(mode=FailoverMode.MANUAL)
@@ -175,6 +178,7 @@ async def test_an_operator_has_the_last_word(rig: RealRig) -> None:
     assert await rig.controller.settled("node1") == "node2"
 
 
+@pytest.mark.long
 async def test_somebody_else_promotes(rig: RealRig) -> None:
     """promote_replica = false: the new primary is found as soon as there is one."""
     rig.controller.means.settings = FailoverSettings(actions=FailoverActions(promote_replica=False))
@@ -186,6 +190,7 @@ async def test_somebody_else_promotes(rig: RealRig) -> None:
         assert await rig.controller.settled("node1") == "node2"
 
 
+@pytest.mark.long
 async def test_a_promotion_behind_our_back_is_followed(rig: RealRig) -> None:
     """Two primaries: the older one gets no write from the moment the newer one is seen (rule 25)."""
     await rig.cluster.promote("node2", fence=False)

@@ -212,6 +212,7 @@ def no_locks_left(dsn: str) -> None:
         connection.execute("SELECT pg_advisory_lock(7)")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 async def test_an_old_server_that_dies_takes_its_session_along(
     mode: str, direct_address: tuple[str, int], direct_dsn: str

@@ -131,6 +131,7 @@ async def test_ten_switchovers_back_and_forth(stage: Stage) -> None:
         assert promised <= {number for (number,) in rows}
 
 
+@pytest.mark.long
 async def test_servers_of_somebody_else(stage: Stage) -> None:
     """With the rights of the control user alone; the old primary stays as it is, read-only and out of use."""
     async with await stage.cluster.connect() as connection:

@@ -173,6 +173,7 @@ EXCHANGES = (
         wait_for("ErrorResponse"),
         closed(),
         modes=MORTAL,
+        why="in all other modes sessions outlive their server processes (docs/failover.md)",
     ),
     exchange("terminates_itself", send(query("select pg_terminate_backend(pg_backend_pid())")), closed()),
 )
