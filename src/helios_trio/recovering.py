@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from attrs import define, field
 from helios_trio.cluster.topology import Topology
 from helios_trio.config import CommitOutcomeMethod, Config
 from helios_trio.control.connection import ControlConnection
+from helios_trio.errors import HeliosError
 from helios_trio.failover.acknowledged import Acknowledged
 from helios_trio.failover.commit_notes import CommitCleaner, TokenDatabases
 from helios_trio.failover.controller import Controller
@@ -34,6 +36,8 @@ from helios_trio.proxy.serving import Proxy
 
 ConnectTo = Callable[[Backend, str], Awaitable[ControlConnection]]
 
+#: Seconds for a new primary to say where its transaction ids begin.
+_FIRST_LOOK: Final = 1.0
 #: Seconds more than failover_timeout: whoever waits for a primary knows better why there is none.
 _LAST_WORDS: Final = 5.0
 #: Databases that are waiting to be asked whether commits can be noted there.
@@ -81,7 +85,9 @@ class Recovering:
             acknowledged=self.acknowledged,
             max_cursors=self.config.cursor_restore.max_cursors_per_session,
         )
-        if replay.commit_outcome is CommitOutcomeMethod.TOKEN:
+        if replay.commit_outcome is CommitOutcomeMethod.XID:
+            session.guard_commits(new_id, singles=False, by_xid=True)
+        elif replay.commit_outcome is CommitOutcomeMethod.TOKEN:
             at = session.destination.backend.name, session.destination.database
             known = self.notes.known(*at)
             if known or (known is None and self._known_of_copy(*at)):
@@ -138,7 +144,15 @@ def recovering_of(
     async def connect(name: str, database: str) -> ControlConnection:
         return await connect_to(topology.nodes[name].backend, database)
 
-    outcomes, notes = OutcomeResolver(connect=connect), TokenDatabases(connect)
+    first_xids: dict[str, int] = {}
+    outcomes, notes = OutcomeResolver(connect=connect, first_xid=first_xids.get), TokenDatabases(connect)
+    steward = primaries.means.steward
+
+    async def prepare(source: str, target: str) -> None:
+        """Before anybody comes to a new primary: ids from here on are its own, and sequences are where they must be."""
+        with trio.move_on_after(_FIRST_LOOK), suppress(HeliosError):
+            first_xids[target] = await steward.next_xid(target)
+        await marks.pass_all(source, target)
 
     def noted() -> list[tuple[str, str]]:
         writer = topology.writer
@@ -168,7 +182,7 @@ def recovering_of(
         sessions=sessions,
     )
     primaries.means.tokens = recovering.acknowledged
-    primaries.means.prepare = marks.pass_all
+    primaries.means.prepare = prepare
     primaries.means.forget = marks.forget
     proxy.make_session = recovering.make_session
     proxy.settled = primaries.settled

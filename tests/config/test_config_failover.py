@@ -44,7 +44,7 @@ retry_on_error = false
 max_retries = 0
 wait_for_wal_sync = false
 max_wal_lag_bytes = 1024
-commit_outcome = "off"
+commit_outcome = "xid"
 guard_autocommit = false
 [transaction_replay.journal]
 max_entries = 100
@@ -76,7 +76,7 @@ def test_every_key_is_read() -> None:
     assert actions.alert_webhook.reveal() == "https://alerts.example.com/T0KEN"
     assert (replay.enabled, replay.verify_results, replay.guard_autocommit) == (False,) * 3
     assert (replay.statement_timeout_ms, replay.max_retries, replay.max_wal_lag_bytes) == (5000, 0, 1024)
-    assert replay.commit_outcome is CommitOutcomeMethod.OFF
+    assert replay.commit_outcome is CommitOutcomeMethod.XID
     assert (replay.journal.max_entries, replay.journal.max_size) == (100, 1 << 20)
     assert config.cursor_restore.max_cursors_per_session == 5
 
@@ -96,7 +96,7 @@ def test_on_by_default_and_safe() -> None:
         ('[failover.triggers]\nquery_timeout_threshold = "5s"', "expected one of off"),
         ("[failover.triggers]\nerror_rate_threshold = 0.5", "expected one of off"),
         ('[failover]\nfailover_timeout = "0s"', "expected a duration"),
-        ('[transaction_replay]\ncommit_outcome = "guess"', "expected one of token, off"),
+        ('[transaction_replay]\ncommit_outcome = "guess"', "expected one of token, xid, off"),
         ("[cursor_restore]\nmax_cursors = 5", "did you mean max_cursors_per_session?"),
     ],
 )

@@ -87,6 +87,7 @@ async def recovering_proxy(
     *,
     through: tuple[str, int] | None = None,
     guarded: bool = True,
+    by_xid: bool = False,
     time_limit: float = 60.0,
 ) -> AsyncIterator[RecoveryRig]:
     """A proxy in this mode in front of the server at `address`; the block has `time_limit` seconds.
@@ -125,7 +126,7 @@ async def recovering_proxy(
             acknowledged=Acknowledged(),
         )
         if guarded:
-            session.guard_commits(lambda: str(uuid4()), singles=True)
+            session.guard_commits(lambda: str(uuid4()), singles=True, by_xid=by_xid)
         return session
 
     parts.proxy.make_session = make_session

@@ -18,6 +18,7 @@ from recovery_rig import RecoveryRig, recovering_proxy
 
 from helios_trio.control.setup import SetupSettings, setup_sql
 from helios_trio.testing.faults import FaultProxy, Line, Link, Place, open_fault_proxy
+from helios_trio.wire.codes import Backend
 
 MODES = ["session", "transaction"]
 TABLE = "CREATE TABLE account (id int PRIMARY KEY, balance int)"
@@ -168,7 +169,7 @@ async def test_every_message(
     direct_address: tuple[str, int],
     pytestconfig: pytest.Config,
 ) -> None:
-    step = 1 if pytestconfig.getoption("--every-mode") else 11
+    step = 1 if pytestconfig.getoption("--every-mode") else 29
     async with (
         open_fault_proxy(direct_address) as network,
         recovering_proxy(direct_address, mode, through=network.address, time_limit=500.0) as rig,
@@ -210,3 +211,24 @@ def compare(found: Any, expected: Any, way: str) -> None:
     assert broken or (len(answers) == len(answers_expected) and table == table_expected)
     for one, other in zip(answers, answers_expected, strict=False):
         assert one == other or (one == UNANSWERED and way == "network")
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_outcome_by_transaction_id(
+    mode: str, database: psycopg.Connection, direct_address: tuple[str, int]
+) -> None:
+    """Rule 29, `xid`: a COMMIT whose answer is lost is looked up by its transaction's own id."""
+    async with (
+        open_fault_proxy(direct_address) as network,
+        recovering_proxy(direct_address, mode, through=network.address, by_xid=True) as rig,
+    ):
+        lay = partial(
+            network.to_client.trip,
+            Place.BEFORE,
+            Backend.COMMAND_COMPLETE,
+            Link.sever_client,
+            where=b"COMMIT\0".__eq__,
+        )
+        found, table = await run_once(rig, database, transfer_simple, lay)
+        assert (found[-1], table) == ("COMMIT", [(1, 90), (2, 110)])
+    assert (rig.counters.outcomes_committed, rig.counters.outcomes_unknown) == (1, 0)

@@ -19,6 +19,8 @@ from helios_trio.proxy.session import Session
 pytestmark = pytest.mark.cluster
 
 MODES: Final = ("session", "transaction")
+#: Of what takes long, one mode is enough for a short run.
+FAULT_MODES: Final = (pytest.param("session", marks=pytest.mark.long), "transaction")
 
 
 async def furnish(client: Client) -> None:
@@ -151,7 +153,7 @@ def terminate(dsn: str, pid: int) -> None:
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", FAULT_MODES)
 @pytest.mark.parametrize(
     "trouble", ["error", "new server dies", pytest.param("time is over", marks=pytest.mark.long)]
 )
@@ -184,7 +186,7 @@ async def test_a_failure_leaves_the_session_where_it_was(
             await alone(live)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", FAULT_MODES)
 async def test_a_client_that_leaves_leaves_nothing_behind(
     mode: str, direct_address: tuple[str, int], direct_dsn: str
 ) -> None:
@@ -213,7 +215,7 @@ def no_locks_left(dsn: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", FAULT_MODES)
 async def test_an_old_server_that_dies_takes_its_session_along(
     mode: str, direct_address: tuple[str, int], direct_dsn: str
 ) -> None:
@@ -231,7 +233,7 @@ async def test_an_old_server_that_dies_takes_its_session_along(
             await alone(live)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", FAULT_MODES)
 async def test_what_is_sent_meanwhile_is_kept_and_answered(
     mode: str, direct_address: tuple[str, int]
 ) -> None:
@@ -265,7 +267,7 @@ async def test_what_is_sent_meanwhile_is_kept_and_answered(
         assert await client.ask("SELECT count(*) FROM basket") == [(3,)]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", FAULT_MODES)
 async def test_a_transaction_is_waited_for(mode: str, direct_address: tuple[str, int]) -> None:
     """No safe point inside a transaction: the session stays, and moves when the transaction has ended."""
     async with live_proxy(direct_address, mode) as live, live.client() as client:
@@ -287,7 +289,7 @@ async def test_a_transaction_is_waited_for(mode: str, direct_address: tuple[str,
         assert await client.ask("SELECT n FROM t") == [(1,)]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", FAULT_MODES)
 async def test_a_transaction_can_be_aborted(mode: str, direct_address: tuple[str, int]) -> None:
     """on_timeout = abort_transaction: the client sees a failed transaction, and its session moves after it."""
     async with live_proxy(direct_address, mode) as live, live.client() as client:
@@ -316,7 +318,7 @@ async def test_a_transaction_can_cost_the_session(direct_address: tuple[str, int
             await client.ask("SELECT 1")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", FAULT_MODES)
 async def test_a_held_backend_holds_everybody(mode: str, direct_address: tuple[str, int]) -> None:
     """Requests and new clients wait, transactions go on to their end, and afterwards all are served."""
     async with live_proxy(direct_address, mode) as live, live.client() as idle, live.client() as busy:

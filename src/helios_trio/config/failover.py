@@ -133,7 +133,7 @@ class TransactionReplay:
     commit_outcome: CommitOutcomeWord = key(
         CommitOutcomeMethod.TOKEN,
         "how it is found out whether a COMMIT without an answer has happened: token (a row of its own, needs helios "
-        "setup), or off: its client gets 08007",
+        "setup), xid (the transaction's own id: for COMMIT by a simple query only), or off: its client gets 08007",
         live=False,
     )
     guard_autocommit: Switch = key(

@@ -184,6 +184,7 @@ class CommitOutcomeMethod(enum.StrEnum):
     """How it is found out whether a COMMIT that was not answered has happened."""
 
     TOKEN = "token"
+    XID = "xid"
     OFF = "off"
 
 

@@ -23,6 +23,7 @@ from helios_trio.failover import verdicts
 from helios_trio.failover.asked import Fate, Names, rolls_back
 from helios_trio.failover.endings import rest_of_answer, write_was_answered
 from helios_trio.failover.journal import Exchange
+from helios_trio.failover.loss import Loss
 from helios_trio.failover.recovery_means import RecoveryMeans
 from helios_trio.failover.repetition import (
     Collision,
@@ -34,7 +35,7 @@ from helios_trio.failover.repetition import (
 )
 from helios_trio.failover.replay import Doom, Skip, ready, report
 from helios_trio.failover.replies import Answer, Difference
-from helios_trio.failover.session import Loss, RecoverableSession
+from helios_trio.failover.session import RecoverableSession
 from helios_trio.failover.situation import Situation
 from helios_trio.migration.conversation import Conversation
 from helios_trio.migration.transfer import take_up
@@ -102,7 +103,7 @@ class _Recovery:
             session.virtual.statements,
             session.facts_of,
             sent=loss.sent,
-            token=loss.token,
+            token=loss.token if loss.xid is None else str(loss.xid),
         )
         told = all_drawn(session, self.situation)
         self.means.marks.note(loss.backend, session.destination.database, told)
@@ -214,6 +215,7 @@ class _Recovery:
             database=self.session.destination.database,
             pid=connection.pid,
             token=self.loss.token,
+            xid=self.loss.xid,
             sent_at=self.loss.at,
         )
 
@@ -297,7 +299,8 @@ class _Recovery:
         """The server was lost while a write was committed again: that is another commit to ask for."""
         guard = self.session.requests.guard
         if self.rest is not None and guard is not None:
-            self.loss.token, self.situation.fate = guard.token, Fate.RESOLVE
+            self.loss.token, self.loss.xid = guard.token, guard.xid
+            self.situation.fate = Fate.RESOLVE
 
     def _answer(self, first: Exchange) -> None:
         """What the client is told of a request that is not sent again."""

@@ -14,13 +14,13 @@ from typing import Any, Final, Protocol
 
 import structlog
 import trio
-from attrs import define, field, frozen
 
 from helios_trio.errors import BackendUnavailable, HeliosError
 from helios_trio.failover.acknowledged import Acknowledged, has_certainly_changed
 from helios_trio.failover.asked import Names
 from helios_trio.failover.held_cursors import HeldCursors
 from helios_trio.failover.journal import Journal, JournalLimits
+from helios_trio.failover.loss import Bonds, Loss
 from helios_trio.failover.replies import Difference
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import SlotStatus
@@ -61,40 +61,6 @@ class Replaying(Protocol):
 
     def on_lost(self, error: HeliosError) -> None:
         """The connection is gone, or none could be had."""
-
-
-@frozen
-class Bonds:
-    """What binds a session to its server, as of the last quiet moment."""
-
-    pins: dict[str, int] = field(factory=dict)
-    bound: dict[str, int] = field(factory=dict)
-    may_hold_locks: bool = False
-
-
-@define(eq=False)
-class Loss:
-    """What a session knows of the connection it has lost."""
-
-    #: None: it had none, and could get none
-    connection: BackendConnection | None
-    backend: str
-    reason: str
-    #: when it was noticed, on Trio's clock (seconds)
-    at: float
-    #: bytes that the client had asked by then and that were not answered to their end, without those not sent yet
-    sent: int = 0
-    #: the client has been sent the beginning of a message
-    mid_message: bool = False
-    #: id of the commit that was under way, and the tag held back until it is certain
-    token: str | None = None
-    held: bytes = b""
-    #: the server has said that it has committed, and not that standbys have
-    committed_locally: bool = False
-    #: why what was open cannot be done again: it has been tried
-    doom: Difference | None = None
-    #: the client wants its transactions done again
-    replayable: bool = True
 
 
 class RecoverableSession(Session):
@@ -138,10 +104,10 @@ class RecoverableSession(Session):
         self._committed_locally = False
         self._refusals = self._losses = 0
 
-    def guard_commits(self, new_id: Callable[[], str], *, singles: bool) -> None:
+    def guard_commits(self, new_id: Callable[[], str], *, singles: bool, by_xid: bool = False) -> None:
         """Have commits note their ids from now on; `singles`: those of single writes, too."""
         if self.requests.guard is None:
-            self.requests.guard = CommitGuard(new_id, singles)
+            self.requests.guard = CommitGuard(new_id, singles and not by_xid, by_xid)
 
     async def run(self, rest: bytes) -> None:
         """See `Session`."""
@@ -319,6 +285,7 @@ class RecoverableSession(Session):
             doom=doom or self._too_often(),
             replayable=self.may_be_replayed,
             token=None if guard is None else guard.token,
+            xid=None if guard is None else guard.xid,
             held=b"" if guard is None else guard.held,
             committed_locally=self._committed_locally,
         )

@@ -33,6 +33,7 @@ NAME: Final = PREFIX + b"commit"
 #: The id is written whether or not a row was: a NOTIFY, say, gets its transaction id only when it is committed.
 _TEXT: Final = b"SELECT FROM helios.note_commit($1, true)"
 
+_ASK_XID: Final = encode_frame(Frontend.QUERY, b"SELECT pg_catalog.txid_current_if_assigned()\0")
 _PARSE: Final = encode_frame(Frontend.PARSE, NAME + b"\0" + _TEXT + b"\0\0\0")
 _EXECUTE: Final = encode_frame(Frontend.EXECUTE, NAME + b"\0\0\0\0\0")
 _BIND_HEAD: Final = NAME + b"\0" + NAME + b"\0\0\0\0\1"
@@ -63,6 +64,10 @@ class CommitGuard:
     new_id: Callable[[], str]
     #: single writes are guarded, too
     singles: bool = True
+    #: nothing is written down: what is asked for is the transaction's own id, in front of a COMMIT by a simple query
+    by_xid: bool = False
+    #: that id, once the server has told it
+    xid: int | None = None
     #: id of the commit that is under way; None: there is none, or it has no id
     token: str | None = None
     #: id of the last one that was answered
@@ -79,10 +84,12 @@ class CommitGuard:
     def settled(self) -> None:
         """Nothing is under way any more."""
         self.token, self.done, self.held, self.failure = None, None, b"", b""
+        self.xid = None
         self.wrote = self.closed = False
 
     def answered(self, token: str | None) -> None:
         """The request that this id belongs to was answered: it says nothing of any other."""
+        self.xid = None
         if token is not None and self.token == token:
             self.done, self.token = token, None
 
@@ -100,12 +107,17 @@ class CommitGuard:
 
     def before_commit(self, server: ServerSide) -> bytes:
         """Goes in front of a COMMIT that is a simple query."""
+        if self.by_xid:
+            server.replies.watch(replies.QUERY | replies.SWALLOW, _XidWatcher(self))
+            return _ASK_XID
         frames = self._note(server, replies.SWALLOW, _CallWatcher(self))
         server.replies.push(replies.SYNC | replies.SWALLOW)
         return frames + _SYNC
 
     def in_batch(self, server: ServerSide) -> bytes:
         """Goes in front of the Execute of a COMMIT: if it fails, so does the client's batch."""
+        if self.by_xid:
+            return b""
         return self._note(server, 0, _CallInBatchWatcher())
 
     def before_sync(self, server: ServerSide) -> bytes:
@@ -180,6 +192,22 @@ class _CallWatcher:
 
     def on_skipped(self) -> None:
         """An earlier message of the call has failed."""
+
+
+@define(eq=False)
+class _XidWatcher:
+    """Reads the id of the transaction that is about to commit."""
+
+    guard: CommitGuard
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.DATA_ROW and body[6:].isdigit():  # one column; empty where nothing was written
+            self.guard.xid = int(body[6:])
+        return None
+
+    def on_skipped(self) -> None:
+        """Cannot be: it is a request of its own."""
 
 
 @define(eq=False)

@@ -55,6 +55,10 @@ EXCHANGES: tuple[Exchange, ...] = tuple(
 )
 
 SHORT_RUN = {
+    "session": {
+        *("bad_input", "cancellation", "cursors", "extended_query", "notifications", "pipelines"),
+        *("prepared_statements", "transactions"),
+    },
     "pristine": {"start_up", "settings", "session_state", "replication"},
     "statement": {"simple_query", "transactions", "notifications"},
 }
