@@ -388,7 +388,7 @@ def insertions(draw: st.DrawFn) -> str:
     return f"INSERT INTO{gap}{table}{alias} ({', '.join(listed)}){gap}VALUES{gap}{', '.join(rows)} RETURNING {returned}"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=insertions(), binary=st.booleans())
 def test_any_insert(server: Server, text: str, binary: bool) -> None:
     """What is rewritten returns the same as before, and it is rewritten."""

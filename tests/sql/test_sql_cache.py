@@ -82,7 +82,7 @@ def similar_texts(draw: st.DrawFn) -> list[bytes]:
     return [template.format(*filling).encode() for filling in fillings]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(similar_texts())
 def test_facts_by_shape_are_those_of_the_parser(texts: list[bytes]) -> None:
     """Whatever literals a statement holds, its facts are those that parsing it gives."""
@@ -99,7 +99,7 @@ TOKENS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(TOKENS, max_size=9).map(lambda parts: b"select " + b"".join(parts)), max_size=3))
 def test_facts_of_arbitrary_tokens_are_those_of_the_parser(texts: list[bytes]) -> None:
     """No sequence of quotes, comments, escapes and digits gets other facts than by parsing."""
