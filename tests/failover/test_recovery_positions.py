@@ -17,8 +17,9 @@ from attrs import define, field
 from recovery_rig import RecoveryRig, recovering_proxy
 
 from helios_trio.control.setup import SetupSettings, setup_sql
+from helios_trio.session.guarding import NAME as GUARD
 from helios_trio.testing.faults import FaultProxy, Line, Link, Place, open_fault_proxy
-from helios_trio.wire.codes import Backend
+from helios_trio.wire.codes import Backend, Frontend
 
 MODES = ["session", "transaction"]
 TABLE = "CREATE TABLE account (id int PRIMARY KEY, balance int)"
@@ -232,3 +233,41 @@ async def test_outcome_by_transaction_id(
         found, table = await run_once(rig, database, transfer_simple, lay)
         assert (found[-1], table) == ("COMMIT", [(1, 90), (2, 110)])
     assert (rig.counters.outcomes_committed, rig.counters.outcomes_unknown) == (1, 0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("simple", [True, False])
+async def test_a_row_that_was_shown_and_not_committed_is_the_row_that_is(
+    simple: bool, mode: str, database: psycopg.Connection, direct_address: tuple[str, int]
+) -> None:
+    """Rule 31 for a single write: its id was sent, its commit never came to be; then it is written with that id."""
+    database.execute("DROP TABLE IF EXISTS item; CREATE TABLE item (id serial PRIMARY KEY, text text)")
+
+    def script(connection: psycopg.Connection) -> list[Any]:
+        cursor = psycopg.ClientCursor(connection) if simple else connection.cursor()
+        cursor.execute("INSERT INTO item (text) VALUES (%s) RETURNING id, text", ("a",))
+        return [cursor.fetchall(), cursor.statusmessage, connection.execute("SELECT * FROM item").fetchall()]
+
+    async with (
+        open_fault_proxy(direct_address) as network,
+        recovering_proxy(direct_address, mode, through=network.address) as rig,
+    ):
+        # the note of the commit does not come to the server; the row has left it, as a Flush stood before that
+        note = partial(network.to_server.trip, Place.BEFORE, Frontend.BIND, where=lambda body: GUARD in body)
+        wires: list[Any] = []
+
+        def cut(link: Link) -> None:
+            network.to_server.silence()
+
+            def reset(client: Link) -> None:
+                client.reset()
+                network.to_server.resume()
+
+            wires.append(network.to_client.trip(Place.AFTER, Backend.DATA_ROW, reset))
+
+        found, _ = await run_once(rig, database, script, lambda: note(act=cut))
+        assert wires
+        assert wires[0].fired.is_set()
+    ((row,), tag, rows) = found
+    assert (tag, rows) == ("INSERT 0 1", [row])
+    assert (rig.counters.outcomes_replayed, rig.counters.replay_mismatches) == (1, {})

@@ -33,6 +33,18 @@ def rest_of_answer(exchange: Exchange, tag: str) -> bytes:
     return b"".join(whole[len(exchange.answer.messages()) :])
 
 
+def rest_behind_rows(exchange: Exchange, tag: str) -> bytes:
+    """What is missing of the answer to a single statement whose rows have all been sent, and which has committed."""
+    whole = list(_answer(bytes(exchange.request), CommandComplete(tag).encode()))
+    return b"".join(whole[exchange.answer.count - _columns(exchange) :])
+
+
+def _columns(exchange: Exchange) -> int:
+    """A simple query is described without being asked."""
+    simple = exchange.request[:1] == b"Q"
+    return int(simple and any(code == Backend.ROW_DESCRIPTION for code, _ in exchange.answer.messages()))
+
+
 def _answer(request: bytes, tag: bytes) -> Iterator[bytes]:
     """All messages that answer it."""
     for code, body in frames_of(request):

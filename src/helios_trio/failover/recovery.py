@@ -21,7 +21,7 @@ from attrs import define, field
 from helios_trio.errors import BackendLost, BackendUnavailable, HeliosError
 from helios_trio.failover import verdicts
 from helios_trio.failover.asked import Fate, Names, rolls_back
-from helios_trio.failover.endings import rest_of_answer, write_was_answered
+from helios_trio.failover.endings import rest_behind_rows, rest_of_answer, write_was_answered
 from helios_trio.failover.journal import Exchange
 from helios_trio.failover.loss import Loss
 from helios_trio.failover.recovery_means import RecoveryMeans
@@ -282,8 +282,12 @@ class _Recovery:
         """A single write, in a transaction that is committed only if its rows are those that its client has seen."""
         session, limit = self.session, self.means.settings.statement_timeout
         await ask_again(session, query_frame("BEGIN"), limit)
-        answer = await ask_again(session, bytes(first.request), limit)
-        rest = answer.behind(first.answer)
+        answer = await Repetition(self.means, session, self.situation).write_with_values_of(first)
+        if answer is not None:
+            rest = _behind_rows(first, answer)
+        else:
+            answer = await ask_again(session, bytes(first.request), limit)
+            rest = answer.behind(first.answer)
         if rest is None or _has_error(answer):
             self.doom = Difference("rows", "its rows are not those that were sent before")
             session.drop_connection(self.doom.text)
@@ -343,6 +347,17 @@ class _Recovery:
         with Conversation(connection, _unheard) as conversation:
             conversation.say(Query("BEGIN"), Query(_FAIL))
             await conversation.settle()
+
+
+def _behind_rows(first: Exchange, answer: Answer) -> bytes | None:
+    """What its client has not been sent yet of a write, all of whose rows it has; None: they are others."""
+    rows = [
+        [body for code, body in each.messages() if code == Backend.DATA_ROW]
+        for each in (first.answer, answer)
+    ]
+    tags = [body for code, body in answer.messages() if code == Backend.COMMAND_COMPLETE]
+    same = rows[0] == rows[1] and len(tags) == 1
+    return rest_behind_rows(first, tags[0][:-1].decode()) if same else None
 
 
 def _has_error(answer: Answer) -> bool:

@@ -122,6 +122,19 @@ class Repetition:
         texts = (facts for each in self.situation.done for facts in self.situation.texts(each))
         return any(each.sequence_state for facts in texts for each in facts.statements)
 
+    async def write_with_values_of(self, exchange: Exchange) -> Answer | None:
+        """Do a single write again, with the values of sequences that its client has seen; None: it has seen none.
+
+        Raises BackendLost, BackendUnavailable.
+        """
+        run = run_of(bytes(exchange.request), self.session.virtual.statements)
+        found = AS_IT_IS if run is None else await self._plan(run, exchange)
+        if run is None or found.mode is not ReplayMode.REWRITTEN or found.text is None:
+            return None
+        at = self.session.destination
+        await self.means.sequences.move(at.backend.name, at.database, found.must_pass)
+        return await ask_again(self.session, run.with_text(found.text), self.means.settings.statement_timeout)
+
     async def _plan(self, run: Run, exchange: Exchange) -> ReplayPlan:
         """How to do one statement again. Raises BackendLost."""
         found = drawn_by(run, exchange) if _reads_as_utf8(self.session) else None
