@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import trio
 from attrs import frozen
+from chaos_tools import until
 
 from helios_trio.embedded import BlockingCluster, processes
 from helios_trio.testing.running import ProxyProcess
@@ -79,10 +80,11 @@ class Node:
 
     def kill_one_backend(self, words: str = "") -> None:
         """SIGKILL one that serves a client; the postmaster has all others end, recovers, and goes on."""
-        [(pid,)] = self.execute(
+        asked = (
             "select pid from pg_stat_activity where backend_type = 'client backend' and application_name = ''"
             f" and position('{words}' in query) > 0 limit 1"
         )
+        [(pid,)] = until(lambda: self.execute(asked), "a client runs it")
         os.kill(pid, signal.SIGKILL)
 
     def terminate_backends(self) -> int:

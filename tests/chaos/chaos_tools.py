@@ -36,6 +36,8 @@ reuse_port = {reuse_port}
 method = "trust"
 [control]
 user = "postgres"
+[failover]
+enabled = {failover}
 [[backends.pools]]
 name = "primary"
 host = "{host}"
@@ -51,6 +53,7 @@ DEFAULTS = {
     "queue_timeout": "10s",
     "drain_timeout": "10s",
     "reuse_port": "false",
+    "failover": "true",
 }
 
 

@@ -62,7 +62,7 @@ def mortal_address(mortal: BlockingCluster) -> tuple[str, int]:
 def make_proxy(request: pytest.FixtureRequest) -> Iterator[MakeProxy]:
     """Start a proxy: `make_proxy((host, port), mode="session", max_connections=5)`; keys of `DEFAULTS`.
 
-    What it wrote is shown with a test that fails.
+    A module may have `SETTINGS` for all of its proxies. What it wrote is shown with a test that fails.
     """
     started: list[ProxyProcess] = []
     with ExitStack() as stack:
@@ -70,6 +70,7 @@ def make_proxy(request: pytest.FixtureRequest) -> Iterator[MakeProxy]:
         def make(
             server: tuple[str, int], arguments: tuple[str, ...] = (), **settings: object
         ) -> ProxyProcess:
+            settings = {**getattr(request.module, "SETTINGS", {}), **settings}
             proxy = stack.enter_context(chaos_proxy(server, arguments, **settings))
             started.append(proxy)
             return proxy

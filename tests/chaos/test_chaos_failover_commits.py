@@ -201,7 +201,6 @@ def test_a_commit_without_an_answer(scene: Scene, way: Way, loss: Lose) -> None:
     assert scene.entries() == 1
 
 
-@pytest.mark.xfail(reason="rule 29: the client is not warned yet")
 @pytest.mark.parametrize("way", EXPLICIT, **by_name)
 def test_a_commit_that_no_standby_has_confirmed(scene: Scene, way: Way) -> None:
     """Its client is warned, in other words than those of the server that ends its connection."""

@@ -15,6 +15,9 @@ from helios_trio.embedded.binaries import wheel_bin_dir
 from helios_trio.testing.faults import open_fault_proxy
 from helios_trio.testing.running import ProxyProcess
 
+#: What befalls a server is what its sessions see, as with PostgreSQL itself; failover has tests of its own.
+SETTINGS = {"failover": "false"}
+
 pytestmark = pytest.mark.cluster
 
 MODES = ("transaction", "session")

@@ -19,6 +19,9 @@ from chaos_tools import PATIENCE, MakeProxy, RawClient, clients, query, until
 from helios_trio.embedded import BlockingCluster
 from helios_trio.testing.running import ProxyProcess
 
+#: What befalls a server is what its sessions see, as with PostgreSQL itself; failover has tests of its own.
+SETTINGS = {"failover": "false"}
+
 pytestmark = pytest.mark.cluster
 
 Client = psycopg.Connection[Any]
