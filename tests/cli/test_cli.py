@@ -206,8 +206,8 @@ def test_other_exceptions_are_bugs_and_not_hidden(served: Served) -> None:
 def test_an_interrupted_process_exits_130_without_a_traceback(tmp_path: Path) -> None:
     """Ctrl-C while a command runs."""
     code = (
-        "import sys, types, os, signal; app = types.ModuleType('helios_trio.app');"
-        "app.serve_command = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT) or signal.pause();"
+        "import sys, types, signal; app = types.ModuleType('helios_trio.app');"
+        "app.serve_command = lambda *a, **k: signal.raise_signal(signal.SIGINT);"
         "sys.modules['helios_trio.app'] = app; from helios_trio.cli import main; sys.exit(main(['serve']))"
     )
     done = subprocess.run(
