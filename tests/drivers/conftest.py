@@ -1,12 +1,20 @@
-"""Leaves out, unless `--every-mode` is given, moving sessions and rarer modes of drivers that speak as others do."""
+"""Leaves out, unless `--every-mode` is given, what drivers that speak as others do would show once more."""
 
 from __future__ import annotations
 
 import pytest
 
 #: One that uses simple queries and prepares now and then, one that prepares everything.
-_SHORT_RUN = ("psycopg", "asyncpg")
-_RARE = ("pristine", "statement")
+_FIRST, _SECOND = "psycopg", "asyncpg"
+#: What a short run has: of every driver transaction mode, where statements are renamed and settings follow.
+_SHORT_RUN = {
+    "transaction": None,
+    "session": (_FIRST, _SECOND),
+    "moving-session": (_FIRST,),
+    "moving-transaction": (_SECOND,),
+    "pristine": (_FIRST,),
+    "statement": (_FIRST,),
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -23,7 +31,5 @@ def _is_left_out(item: pytest.Item) -> bool:
     found = getattr(item, "callspec", None)
     if found is None or not {"driver", "mode"} <= found.params.keys():
         return False
-    driver, mode = found.params["driver"], found.params["mode"]
-    if mode.startswith("moving-"):
-        return driver not in _SHORT_RUN
-    return mode in _RARE and driver != _SHORT_RUN[0]
+    drivers = _SHORT_RUN[found.params["mode"]]
+    return drivers is not None and found.params["driver"] not in drivers
