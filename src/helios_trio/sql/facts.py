@@ -27,6 +27,8 @@ from .kinds import (
     TransactionVerb,
 )
 from .normalise import fingerprint_of, normalised_text
+from .routes import NOT_PARSED, WriterNeed, need_of
+from .workload import TRANSACTIONAL, Work
 
 
 @frozen
@@ -167,6 +169,11 @@ class StatementFacts:
     * `outside_transaction` - PostgreSQL refuses it in a transaction block, or may.
     * `ends_transaction_itself` - CALL and DO may contain COMMIT.
     * `loads_code` - LOAD and extension scripts: anything may come with the library.
+    * `changes_data` - INSERT, UPDATE, DELETE or MERGE, or one of them within it.
+    * `analyses` - EXPLAIN ANALYZE: the kind of statement that it runs.
+    * `explains_route` - EXPLAIN (ROUTE): the statement behind it, which the proxy is asked about.
+    * `ours` - relations read that exist nowhere, which the proxy has to put in (see `relations`), as written.
+    * `work` - what kind of work a query is; OLTP for everything else.
     """
 
     kind: StatementKind
@@ -206,6 +213,11 @@ class StatementFacts:
     outside_transaction: bool = False
     ends_transaction_itself: bool = False
     loads_code: bool = False
+    changes_data: bool = False
+    analyses: StatementKind | None = None
+    explains_route: bytes | None = None
+    ours: tuple[str, ...] = ()
+    work: Work = TRANSACTIONAL
 
     @property
     def opaque(self) -> bool:
@@ -235,6 +247,8 @@ class StatementFacts:
             or self.sequence_state
             or self.executes
             or self.outside_transaction
+            or self.ours
+            or self.explains_route is not None
             or (self.shows is not None and self.shows.startswith(OURS))
             or (self.copy is not None and self.copy.peer is not CopyPeer.STDIO)
         )
@@ -265,6 +279,37 @@ class Facts:
     plain: bool
     opaque: bool
     text: bytes = field(repr=False)
+
+    @cached_property
+    def must_write(self) -> str:
+        """Why it must go to the server that takes writes; empty: it only reads, and any server will do.
+
+        As long as no function is declared safe and the client names no server: see `routes.must_write`.
+        """
+        return self.writer_need.reason()
+
+    @cached_property
+    def writer_need(self) -> WriterNeed:
+        """All that `must_write` depends on."""
+        return need_of(self.statements) if self.parsed else WriterNeed(firm=NOT_PARSED)
+
+    @cached_property
+    def begins_read_only(self) -> bool:
+        """It begins a transaction that is READ ONLY and not SERIALIZABLE, and does nothing that a standby refuses."""
+        controls = (statement.transaction for statement in self.statements)
+        return not self.must_write and any(
+            control is not None and control.verb is TransactionVerb.BEGIN for control in controls
+        )
+
+    @cached_property
+    def explains_route(self) -> bytes | None:
+        """The statement behind EXPLAIN (ROUTE), when it is that alone."""
+        return self.statements[0].explains_route if len(self.statements) == 1 else None
+
+    @cached_property
+    def ours(self) -> tuple[str, ...]:
+        """Relations read that exist nowhere, without their schema, each once."""
+        return tuple(dict.fromkeys(name for statement in self.statements for name in statement.ours))
 
     @cached_property
     def shows_of_ours(self) -> str | None:

@@ -1,7 +1,7 @@
 """Texts derived by PostgreSQL's own scanner: one without constants, and the part behind PREPARE ... AS.
 
-Called lazily by `facts.Facts` and by the handler of PREPARE. Tokens rather than the parse tree, because the
-tree of a utility statement does not say where its constants (passwords among them) stand.
+Called lazily by `facts.Facts`, by the handler of PREPARE and for EXPLAIN (ROUTE). Tokens rather than the parse
+tree, because the tree of a utility statement does not say where its constants (passwords among them) stand.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ def normalised_text(text: bytes) -> str:
     """The text with constants replaced by $n, numbered behind the parameters that it has already."""
     sql = text.decode()
     tokens = parser.scan(sql)
-    params = [int(sql[token.start + 1 : token.end + 1]) for token in tokens if token.name == "PARAM"]
-    number = max(params, default=0)
+    number = highest_parameter(text)
     pieces: list[str] = []
     done = 0
     for token in tokens:
@@ -49,11 +48,29 @@ def normalised_text(text: bytes) -> str:
     return _squeezed("".join(pieces))
 
 
+def highest_parameter(text: bytes) -> int:
+    """The number of the last parameter ($n) in a text that parses; 0 without any."""
+    sql = text.decode()
+    numbers = (int(sql[token.start + 1 : token.end + 1]) for token in parser.scan(sql) if token.name == "PARAM")
+    return max(numbers, default=0)
+
+
 def _squeezed(sql: str) -> str:
     """One space for each run of white space; quoted identifiers with runs inside keep them."""
     if '"' in sql:
         return sql.strip()
     return _SPACE.sub(" ", sql).strip()
+
+
+def text_behind_options(text: bytes) -> bytes:
+    """The statement within `EXPLAIN (options) statement`."""
+    sql = text.decode()
+    depth = 0
+    for token in parser.scan(sql):
+        depth += _BRACKETS.get(token.name, 0)
+        if token.name == "ASCII_41" and depth == 0:
+            return sql[token.end + 1 :].strip().encode()
+    return text
 
 
 def text_behind_as(sql: str) -> str | None:

@@ -22,8 +22,11 @@ from .calls import bare_calls, examine
 from .constants import Node
 from .facts import UNPARSED, Facts, StatementFacts, facts_of
 from .kinds import StatementKind, kind_of
+from .normalise import text_behind_options
+from .relations import names_of_ours
 from .statements import HANDLERS, Draft
 from .walk import Findings, walk
+from .workload import query_in, work_of
 
 # Statements that keep an expression for later instead of running it.
 _DEFERRING: Final = frozenset(
@@ -113,7 +116,12 @@ def _describe(statement: Node, span: tuple[int, int] | None, text: bytes) -> Sta
         calls = examine(findings.calls, bare_calls(statement), findings.value_functions)
         draft.update(calls.fields())
         draft["row_locks"] = findings.row_locks
+        draft["changes_data"] = findings.changes_data
         draft["writes"] = _writes(draft, findings)
+        draft["ours"] = names_of_ours(name, findings.sources)
+        query = query_in(name, node)
+        if query is not None:
+            draft["work"] = work_of(query, findings.calls)
     if name == "PrepareStmt":
         draft.update(reads=(), written=(), sql=_slice(text, span).decode())
     handler = HANDLERS.get(name)
@@ -151,7 +159,7 @@ def _explained(node: Node, span: tuple[int, int] | None, text: bytes) -> Stateme
     """EXPLAIN plans a statement; with ANALYZE it also runs it. Planning may call functions not volatile."""
     inner = _describe(node["query"], None, text)
     if _analyses(node):
-        return evolve(inner, kind=StatementKind.EXPLAIN, span=span, declares=None)
+        return evolve(inner, kind=StatementKind.EXPLAIN, span=span, declares=None, analyses=inner.kind)
     return StatementFacts(
         kind=StatementKind.EXPLAIN,
         span=span,
@@ -159,7 +167,18 @@ def _explained(node: Node, span: tuple[int, int] | None, text: bytes) -> Stateme
         functions=inner.functions,
         user_functions=inner.user_functions,
         executes=inner.executes,
+        explains_route=_behind_route(node, span, text),
+        ours=inner.ours,
+        work=inner.work,
     )
+
+
+def _behind_route(node: Node, span: tuple[int, int] | None, text: bytes) -> bytes | None:
+    """The statement behind EXPLAIN (ROUTE). With other options it is left to PostgreSQL, which refuses that one."""
+    options = [item["DefElem"] for item in node.get("options", [])]
+    if not options or any(option["defname"] != "route" for option in options):
+        return None
+    return text_behind_options(_slice(text, span)) if _is_true(options[-1].get("arg")) else None
 
 
 def _analyses(node: Node) -> bool:

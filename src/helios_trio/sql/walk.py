@@ -49,12 +49,13 @@ _Pending = tuple[Any, _Names]
 
 @define
 class Findings:
-    """What a walk has found. The dictionaries are used as ordered sets."""
+    """What a walk has found. The dictionaries are used as ordered sets; `sources` are the RangeVars of `reads`."""
 
     calls: list[Node] = Factory(list)
     value_functions: dict[str, None] = Factory(dict)
     reads: dict[Relation, None] = Factory(dict)
     written: dict[Relation, None] = Factory(dict)
+    sources: list[Node] = Factory(list)
     changes_data: bool = False
     row_locks: bool = False
 
@@ -98,6 +99,7 @@ def _note(key: str, value: Any, scope: _Names, findings: Findings) -> bool:
     elif key == "RangeVar":
         if "schemaname" in value or value.get("relname") not in scope:
             findings.reads[relation_of(value)] = None
+            findings.sources.append(value)
         return False
     elif key in _TARGETS:
         if "relname" in value:
