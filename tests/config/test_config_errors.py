@@ -72,7 +72,8 @@ def test_all_errors_are_reported_at_once() -> None:
             '"many": expected a whole number, at least 0',
             "helios.toml: plugins: unknown section in this version; known here: proxy, auth, control, "
             "backends, databases, pool, timeouts, topology, health_checks, session_migration, switchover_buffer, "
-            "failover, transaction_replay, cursor_restore, admin, embedded",
+            "failover, transaction_replay, cursor_restore, load_balancer, routing, lag_routing, "
+            "transparent_write_routing, circuit_breaker, admin, embedded",
         ]
     )
 

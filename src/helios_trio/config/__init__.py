@@ -11,6 +11,7 @@ from helios_trio.config.admin import AdminSettings
 from helios_trio.config.auth import AuthRule, AuthSettings
 from helios_trio.config.backends import Backends, BackendSettings, DatabaseSettings
 from helios_trio.config.changes import Changes, changes, keep_running
+from helios_trio.config.circuit_breaker import BreakerMode, CircuitBreaker
 from helios_trio.config.control import ControlSettings
 from helios_trio.config.embedded import EmbeddedSettings
 from helios_trio.config.failover import CursorRestore, FailoverSettings, TransactionReplay
@@ -58,7 +59,9 @@ __all__ = [
     "AuthSettings",
     "BackendSettings",
     "Backends",
+    "BreakerMode",
     "Changes",
+    "CircuitBreaker",
     "ClientTls",
     "CommitOutcomeMethod",
     "Config",

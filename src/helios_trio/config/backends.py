@@ -6,15 +6,20 @@ from typing import Annotated
 
 from attrs import frozen
 
-from helios_trio.config.keys import REQUIRED, key, tables
+from helios_trio.config.circuit_breaker import BreakerModeWord, CircuitBreaker, ShareOfOne
+from helios_trio.config.keys import REQUIRED, inherited, key, tables
 from helios_trio.config.kinds import (
     Count,
     HostName,
+    Limit,
     Name,
     Password,
+    Percent,
     Port,
     PositiveCount,
     ReadableFile,
+    Seconds,
+    Switch,
     Texts,
     Weight,
 )
@@ -56,6 +61,61 @@ class BackendSettings:
         None, "certificate shown to the server, PEM", example="client.crt"
     )
     tls_key_file: ReadableFile | None = key(None, "its private key, PEM", example="client.key")
+    # keys of [circuit_breaker] for this server alone
+    circuit_breaker_enabled: Switch | None = inherited(CircuitBreaker, "enabled")
+    circuit_breaker_mode: BreakerModeWord | None = inherited(CircuitBreaker, "mode")
+    circuit_breaker_failure_threshold_percentage: Percent | None = inherited(
+        CircuitBreaker, "failure_threshold_percentage"
+    )
+    circuit_breaker_latency_threshold_p95_ms: PositiveCount | None = inherited(
+        CircuitBreaker, "latency_threshold_p95_ms"
+    )
+    circuit_breaker_latency_threshold_p99_ms: PositiveCount | None = inherited(
+        CircuitBreaker, "latency_threshold_p99_ms"
+    )
+    circuit_breaker_connection_saturation_threshold: ShareOfOne | None = inherited(
+        CircuitBreaker, "connection_saturation_threshold"
+    )
+    circuit_breaker_queue_depth_threshold: Count | None = inherited(CircuitBreaker, "queue_depth_threshold")
+    circuit_breaker_lag_threshold: Limit | None = inherited(CircuitBreaker, "lag_threshold")
+    circuit_breaker_metrics_window_size: Seconds | None = inherited(CircuitBreaker, "metrics_window_size")
+    circuit_breaker_metrics_bucket_size: Seconds | None = inherited(CircuitBreaker, "metrics_bucket_size")
+    circuit_breaker_minimum_requests: PositiveCount | None = inherited(CircuitBreaker, "minimum_requests")
+    circuit_breaker_open_duration: Seconds | None = inherited(CircuitBreaker, "open_duration")
+    circuit_breaker_max_open_duration: Seconds | None = inherited(CircuitBreaker, "max_open_duration")
+    circuit_breaker_half_open_max_concurrent: PositiveCount | None = inherited(
+        CircuitBreaker, "half_open_max_concurrent"
+    )
+    circuit_breaker_half_open_success_threshold: Percent | None = inherited(
+        CircuitBreaker, "half_open_success_threshold"
+    )
+    circuit_breaker_half_open_probe_interval: Seconds | None = inherited(
+        CircuitBreaker, "half_open_probe_interval"
+    )
+    circuit_breaker_gradual_recovery_enabled: Switch | None = inherited(
+        CircuitBreaker, "gradual_recovery_enabled"
+    )
+    circuit_breaker_recovery_ramp_up_duration: Seconds | None = inherited(
+        CircuitBreaker, "recovery_ramp_up_duration"
+    )
+    circuit_breaker_recovery_step_percentage: Percent | None = inherited(
+        CircuitBreaker, "recovery_step_percentage"
+    )
+    circuit_breaker_query_level_breakers_enabled: Switch | None = inherited(
+        CircuitBreaker, "query_level_breakers_enabled"
+    )
+    circuit_breaker_slow_query_threshold_ms: PositiveCount | None = inherited(
+        CircuitBreaker, "slow_query_threshold_ms"
+    )
+    circuit_breaker_user_level_breakers_enabled: Switch | None = inherited(
+        CircuitBreaker, "user_level_breakers_enabled"
+    )
+    circuit_breaker_per_user_rate_limit: PositiveCount | None = inherited(
+        CircuitBreaker, "per_user_rate_limit"
+    )
+    circuit_breaker_user_isolation_on_abuse: Switch | None = inherited(
+        CircuitBreaker, "user_isolation_on_abuse"
+    )
 
     def read_password(self) -> Secret | None:
         """The password, from the file if that is where it is; raises OSError if it cannot be read."""

@@ -34,13 +34,20 @@ def keep_running(old: Config, new: Config) -> Config:
     """`new`, but with the old values of all keys that cannot change while running."""
     kept: Config = _keep(old, new)
     if old.uses_embedded is not new.uses_embedded:
-        return attrs.evolve(kept, backends=old.backends, databases=old.databases)
+        kept = attrs.evolve(kept, backends=old.backends, databases=old.databases)
+    if old.wants_routing is not new.wants_routing:
+        kept = attrs.evolve(kept, routing=old.routing)
     return kept
 
 
 def _is_pinned(path: Path, old: Config, new: Config) -> bool:
-    """Servers cannot be exchanged for the embedded cluster, or the other way, while running."""
-    return old.uses_embedded is not new.uses_embedded and path[0] in {"backends", "databases"}
+    """Servers cannot be exchanged for the embedded cluster, or the other way, while running.
+
+    Nor does routing begin or end: sessions are made with it or without.
+    """
+    if path[0] in {"backends", "databases"}:
+        return old.uses_embedded is not new.uses_embedded
+    return path[0] == "routing" and old.wants_routing is not new.wants_routing
 
 
 def _differences(old: Any, new: Any, path: Path) -> Iterator[tuple[Path, bool]]:

@@ -15,13 +15,16 @@ from typing import Final
 
 from helios_trio.config.addresses import TcpAddress
 from helios_trio.config.backends import BackendSettings, DatabaseSettings
+from helios_trio.config.circuit_breaker import PREFIX, CircuitBreaker
 from helios_trio.config.control import ControlSettings
 from helios_trio.config.keys import Path, leaves
 from helios_trio.config.kinds import File
 from helios_trio.config.migration import what_is_wrong_with
 from helios_trio.config.problems import Problem, expected
 from helios_trio.config.root import Config
+from helios_trio.config.routing_checks import ROUTING_CHECKS
 from helios_trio.config.toml import string
+from helios_trio.config.toml import value as value_text
 from helios_trio.config.topology import PatroniSettings
 from helios_trio.config.words import AuthMethod, ClientTls, SslMode, TopologyProvider
 
@@ -208,6 +211,24 @@ def _once(path: Path, names: list[str]) -> Iterator[Problem]:
             yield expected(here, "a name that no other has", shown=string(name), others=(earlier,))
 
 
+def _circuits(config: Config) -> Iterator[Problem]:
+    breaker = config.circuit_breaker
+    yield from _circuit(("circuit_breaker",), breaker, "")
+    for index, backend in enumerate(config.backends.pools):
+        own = breaker.for_backend(backend)
+        if own != breaker:
+            yield from _circuit(("backends", "pools", index), own, PREFIX)
+
+
+def _circuit(path: Path, breaker: CircuitBreaker, prefix: str) -> Iterator[Problem]:
+    found = breaker.what_is_wrong()
+    if found is not None:
+        name, what = found
+        _, leaf, value = next(each for each in leaves(breaker) if each[0] == (name,))
+        shown = value_text(leaf.kind.write(value))
+        yield expected((*path, prefix + name), what, shown=shown, others=(("circuit_breaker",),))
+
+
 _CHECKS: Final[tuple[Check, ...]] = (
     _files,
     _listeners,
@@ -219,4 +240,6 @@ _CHECKS: Final[tuple[Check, ...]] = (
     _phases,
     _patroni,
     _names,
+    *ROUTING_CHECKS,
+    _circuits,
 )

@@ -276,6 +276,13 @@ class Folder(File):
 
 
 @frozen
+class NewFile(File):
+    """A file, which need not exist yet; relative to the configuration's folder."""
+
+    expected = "the path of a file"
+
+
+@frozen
 class ListenAddress(Kind):
     """One TCP address, or None where the file says "off"."""
 
@@ -355,4 +362,5 @@ Limit = Annotated[float, Duration(off=True)]
 """Seconds, or infinity for "off"."""
 Bytes = Annotated[int, Size()]
 ReadableFile = Annotated[Path, File()]
+WritableFile = Annotated[Path, NewFile()]
 DataFolder = Annotated[Path, Folder()]

@@ -8,6 +8,7 @@ from attrs import frozen
 from helios_trio.config.admin import AdminSettings
 from helios_trio.config.auth import AuthSettings
 from helios_trio.config.backends import Backends, DatabaseSettings
+from helios_trio.config.circuit_breaker import CircuitBreaker
 from helios_trio.config.control import ControlSettings
 from helios_trio.config.embedded import EmbeddedSettings
 from helios_trio.config.failover import CursorRestore, FailoverSettings, TransactionReplay
@@ -16,6 +17,7 @@ from helios_trio.config.keys import table, tables
 from helios_trio.config.migration import SessionMigration, SwitchoverBuffer
 from helios_trio.config.pool import Pools
 from helios_trio.config.proxy import ProxySettings
+from helios_trio.config.routing import LagRouting, LoadBalancer, RoutingSettings, TransparentWriteRouting
 from helios_trio.config.timeouts import Timeouts
 from helios_trio.config.topology import TopologySettings
 from helios_trio.config.words import AuthMethod
@@ -39,6 +41,11 @@ class Config:
     failover: FailoverSettings = table(FailoverSettings)
     transaction_replay: TransactionReplay = table(TransactionReplay)
     cursor_restore: CursorRestore = table(CursorRestore)
+    load_balancer: LoadBalancer = table(LoadBalancer)
+    routing: RoutingSettings = table(RoutingSettings)
+    lag_routing: LagRouting = table(LagRouting)
+    transparent_write_routing: TransparentWriteRouting = table(TransparentWriteRouting)
+    circuit_breaker: CircuitBreaker = table(CircuitBreaker)
     admin: AdminSettings = table(AdminSettings)
     embedded: EmbeddedSettings = table(EmbeddedSettings)
 
@@ -46,6 +53,11 @@ class Config:
     def uses_embedded(self) -> bool:
         """Whether the embedded cluster is the backend, as no other is configured."""
         return not self.backends.pools
+
+    @property
+    def wants_routing(self) -> bool:
+        """Whether requests are routed at all; otherwise everything goes to the primary."""
+        return self.routing.wanted or self.transparent_write_routing.enabled
 
     @property
     def effective_auth(self) -> AuthSettings:

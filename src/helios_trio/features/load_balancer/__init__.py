@@ -1,0 +1,1 @@
+"""Load balancing: one of several servers that are equally good (`pipeline.routing.Strategy`)."""
