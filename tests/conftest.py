@@ -24,6 +24,8 @@ MODES = {
     "transaction": 'mode = "transaction"',
     "statement": 'mode = "statement"',
 }
+#: Before a mode: reads go to the standby.
+ROUTED = "routed-"
 #: Before a mode: every session is moved to and fro between two names of the server, whenever it can be.
 MOVING = "moving-"
 CONFIG = """
@@ -45,16 +47,30 @@ max_connections = 1
 """
 SECOND_NAME = """
 [[backends.pools]]
-name = "twin"
+name = "{name}"
 host = "{host}"
 port = {port}
 """
+SPLIT = """
+[routing]
+read_write_split = true
+"""
+
+
+SETTINGS = {
+    "wal_level": "logical",
+    "max_connections": "150",
+    "synchronous_commit": "local",
+}
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[BlockingCluster]:
-    """A primary without standbys, set up for the proxy: databases made from its template guard their commits."""
-    found = start_blocking(standbys=0, settings={"wal_level": "logical", "max_connections": "150"})
+    """A primary and a standby, set up for the proxy: databases made from their template guard their commits.
+
+    Who says `synchronous_commit = remote_apply` finds on the standby what has been committed.
+    """
+    found = start_blocking(standbys=1, settings=SETTINGS)
     try:
         for database in ("template1", "postgres"):
             found.execute(setup_sql(SetupSettings()), dbname=database)
@@ -71,6 +87,13 @@ def direct_address(cluster: BlockingCluster) -> tuple[str, int]:
 
 
 @pytest.fixture(scope="session")
+def standby_address(cluster: BlockingCluster) -> tuple[str, int]:
+    """Host and port of its standby."""
+    _, standby = cluster.cluster.nodes
+    return standby.host, standby.port
+
+
+@pytest.fixture(scope="session")
 def direct_dsn(direct_address: tuple[str, int]) -> str:
     """A libpq connection string to PostgreSQL itself, as superuser."""
     return f"host={direct_address[0]} port={direct_address[1]} user=postgres dbname=postgres"
@@ -84,7 +107,8 @@ def create_database(direct_dsn: str) -> Iterator[Callable[[str, str], psycopg.Co
         def create(name: str, objects: str) -> psycopg.Connection:
             with psycopg.connect(direct_dsn, autocommit=True) as maintenance:
                 maintenance.execute(f"create database {name}")
-            made = psycopg.connect(direct_dsn, dbname=name, autocommit=True, options="-c lock_timeout=5s")
+            options = "-c lock_timeout=5s -c synchronous_commit=remote_apply"
+            made = psycopg.connect(direct_dsn, dbname=name, autocommit=True, options=options)
             stack.enter_context(made)
             made.execute(objects)
             return made
@@ -92,11 +116,17 @@ def create_database(direct_dsn: str) -> Iterator[Callable[[str, str], psycopg.Co
         yield create
 
 
-def start_proxy(mode: str, address: tuple[str, int]) -> AbstractContextManager[ProxyProcess]:
-    """A proxy in this mode in front of the server at `address`."""
-    moving = mode.startswith(MOVING)
-    text = CONFIG + SECOND_NAME if moving else CONFIG
-    config = text.format(host=address[0], port=address[1], mode=MODES[mode.removeprefix(MOVING)])
+def start_proxy(
+    mode: str, address: tuple[str, int], standby: tuple[str, int]
+) -> AbstractContextManager[ProxyProcess]:
+    """A proxy in this mode in front of the server at `address`, and its standby if it is routed."""
+    moving, routed = mode.startswith(MOVING), mode.startswith(ROUTED)
+    pools = MODES[mode.removeprefix(MOVING).removeprefix(ROUTED)]
+    config = CONFIG.format(host=address[0], port=address[1], mode=pools)
+    if moving:
+        config += SECOND_NAME.format(name="twin", host=address[0], port=address[1])
+    if routed:
+        config += SECOND_NAME.format(name="standby", host=standby[0], port=standby[1]) + SPLIT
     # in one mode nothing outlives its server: whatever the others do must be the same without
     environment = {"HELIOS__FAILOVER__ENABLED": "false"} if mode == "pristine" else {}
     module = "helios_trio.testing.shaken" if moving else "helios_trio"
@@ -105,15 +135,15 @@ def start_proxy(mode: str, address: tuple[str, int]) -> AbstractContextManager[P
 
 @pytest.fixture(scope="session")
 def proxy_for(
-    pytestconfig: pytest.Config, direct_address: tuple[str, int]
+    pytestconfig: pytest.Config, direct_address: tuple[str, int], standby_address: tuple[str, int]
 ) -> Iterator[Callable[[str], ProxyProcess]]:
-    """The proxy in a mode (a key of `MODES`, or one with `MOVING`), started when first asked for, or if it has died."""
+    """The proxy in a mode (a key of `MODES`, perhaps behind `MOVING` or `ROUTED`), started when first asked for, or if it has died."""
     running: dict[str, ProxyProcess] = {}
     with ExitStack() as stack:
 
         def get(mode: str) -> ProxyProcess:
             if mode not in running or not running[mode].running:
-                running[mode] = stack.enter_context(start_proxy(mode, direct_address))
+                running[mode] = stack.enter_context(start_proxy(mode, direct_address, standby_address))
                 pytestconfig.stash.setdefault(_PROXIES, []).append(running[mode])
             return running[mode]
 

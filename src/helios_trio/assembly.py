@@ -22,6 +22,7 @@ from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
 from helios_trio.config.words import ClientTls, WithoutKey
 from helios_trio.control.connection import ControlConnection
+from helios_trio.directing import Directing, directing_of
 from helios_trio.embedded import EmbeddedCluster
 from helios_trio.errors import BackendUnavailable
 from helios_trio.failing_over import controller_of
@@ -82,6 +83,8 @@ class Assembly:
     primaries: Controller | None
     #: None: sessions end with their servers
     recovering: Recovering | None
+    #: None: all requests of a session go to one server
+    directing: Directing | None
     admin: Parts
     connect_control: ConnectControl
     #: the API key that was made because no file has any; to be shown once
@@ -106,6 +109,8 @@ class Assembly:
             reconfigure_failover(self.primaries, config)
         if self.recovering is not None:
             self.recovering.config, self.recovering.means.settings = config, settings_of(config)
+        if self.directing is not None:
+            self.directing.reconfigure(config)
         limit_holds(self.proxy, config)
 
     @property
@@ -180,6 +185,17 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         counters=replays,
         connect_to=control.connect_to,
     )
+    directing = directing_of(
+        config,
+        topology=topology,
+        placement=placement,
+        pools=pools,
+        fleet=fleet,
+        directory=directory,
+        proxy=proxy,
+        recovering=recovering,
+        connect=control.connect,
+    )
     access, made_key = access_of(config)
     return Assembly(
         config=config,
@@ -198,6 +214,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         moving=moving,
         primaries=primaries,
         recovering=recovering,
+        directing=directing,
         admin=Parts(
             proxy=proxy,
             pools=pools,

@@ -66,7 +66,7 @@ class Recovering:
     acknowledged: Acknowledged
     sessions: Callable[[], list[RecoverableSession]]
     #: what is made; tests have sessions of their own kind
-    session_type: type[RecoverableSession] = RecoverableSession
+    session_type: Callable[..., RecoverableSession] = RecoverableSession
     _questions: trio.MemorySendChannel[tuple[str, str]] = field(init=False)
     _asked: trio.MemoryReceiveChannel[tuple[str, str]] = field(init=False)
 

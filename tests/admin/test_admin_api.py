@@ -122,6 +122,7 @@ async def test_topology(parts: Parts) -> None:
         "timeline": 3,
         "system_identifier": "77",
         "server_version": "18.6",
+        "circuit": None,
         "connections": 0,
         "sessions": 0,
         "in_service": True,

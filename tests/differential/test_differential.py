@@ -17,6 +17,7 @@ from helios_trio.testing.transcript import Event, Transcript, first_difference, 
 
 DATABASE = "corpus"
 MOVING = "moving-"
+ROUTED = "routed-"
 _BY_FUNCTION = "what a function body sets ends with the use of the server connection (docs/limits.md)"
 _OF_CURSOR = "a held cursor is declared again over its rows: its columns belong to no table"
 #: Exchanges that show that their session was moved, and why.
@@ -32,6 +33,12 @@ SHOWS_MOVES = {
     "prepared_catalogue": "the text of PREPARE may be spelled anew",
     "sequence_state": "values drawn from sequences are carried when currval() has been asked for before (rule 14)",
 }
+#: Exchanges that show that their session has two connections, and why.
+SHOWS_ROUTES = {
+    "column_added_after_parse": "the statement is prepared anew on the other connection, with the new columns",
+}
+#: Whole topics: they look at the primary for what is on the standby, or are not routed.
+NOT_ROUTED = {"cancellation", "replication"}
 CASES = [
     pytest.param(exchange, mode, id=f"{exchange.name}-{mode}")
     for exchange in EXCHANGES
@@ -42,6 +49,16 @@ CASES += [
     for exchange in EXCHANGES
     for mode in ("session", "transaction")
     if mode in exchange.modes and exchange.name not in SHOWS_MOVES
+]
+
+
+CASES += [
+    pytest.param(exchange, ROUTED + mode, id=f"{exchange.name}-{ROUTED}{mode}")
+    for exchange in EXCHANGES
+    for mode in ("session", "transaction")
+    if "transaction" in exchange.modes
+    and exchange.name not in SHOWS_ROUTES
+    and exchange.topic not in NOT_ROUTED
 ]
 
 
@@ -83,7 +100,8 @@ def theatre(direct_address: Address, create_database: Callable[[str, str], psyco
 
 def comparable(transcript: Transcript, exchange: Exchange, mode: str) -> dict[str, list[Event]]:
     """The events as they may be compared in this mode."""
-    loose = mode.removeprefix(MOVING) in exchange.loose_notifications
+    pooling = "transaction" if mode.startswith(ROUTED) else mode.removeprefix(MOVING)
+    loose = pooling in exchange.loose_notifications
     found = transcript.comparable(exchange.mask_columns, loose)
     if exchange.may_explain:
         return {label: without_explanation(events) for label, events in found.items()}

@@ -11,7 +11,17 @@ from quart import Response, jsonify, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from helios_trio.admin import failover, migrations, nodes, operations, pools, primary, sessions
+from helios_trio.admin import (
+    circuit_breaker,
+    failover,
+    migrations,
+    nodes,
+    operations,
+    pools,
+    primary,
+    routing_rules,
+    sessions,
+)
 from helios_trio.admin.bodies import LARGEST
 from helios_trio.admin.keys import Role
 from helios_trio.admin.metrics import expose
@@ -47,6 +57,10 @@ def all_routes(parts: Parts) -> Iterator[Route]:
     yield from sessions.routes(parts)
     if parts.manual is not None:
         yield from primary.routes(parts, parts.manual)
+    if parts.rule_book is not None:
+        yield from routing_rules.routes(parts, parts.rule_book)
+    if parts.breakers is not None:
+        yield from circuit_breaker.routes(parts.breakers)
     if parts.migrations is not None:
         yield from migrations.routes(parts.migrations)
     if parts.primaries is not None or (parts.migrations is not None and parts.switchover is not None):

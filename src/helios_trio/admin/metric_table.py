@@ -11,6 +11,7 @@ from typing import Final
 
 from helios_trio import __version__
 from helios_trio.admin import scrape as figures
+from helios_trio.admin.metric_circuits import CIRCUITS
 from helios_trio.admin.metric_failover import FAILOVERS
 from helios_trio.admin.metric_kinds import POOL, Sample, Section, counter, gauge, one, per_node, per_pool
 from helios_trio.admin.metric_moves import MOVES
@@ -315,5 +316,5 @@ _FACTS: Final = Section(
     ),
 )
 
-SECTIONS: Final = (_PROCESS, _CLIENTS, _POOLS, _NODES, MOVES, FAILOVERS, _FACTS)
+SECTIONS: Final = (_PROCESS, _CLIENTS, _POOLS, _NODES, MOVES, FAILOVERS, CIRCUITS, _FACTS)
 METRICS: Final = tuple(metric for section in SECTIONS for metric in section.metrics)

@@ -16,6 +16,8 @@ from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
 from helios_trio.failover.controller import Controller
 from helios_trio.failover.counters import ReplayCounters
+from helios_trio.features.circuit_breaker.breakers import Breakers
+from helios_trio.features.routing.rule_book import RuleBook
 from helios_trio.migration.counting import MoveCounters
 from helios_trio.migration.events import EventLog
 from helios_trio.migration.examination import Examiner
@@ -69,7 +71,11 @@ class Parts:
     primaries: Controller | None = None
     #: what was done for sessions that lost their server
     replays: ReplayCounters = field(factory=ReplayCounters)
+    #: None: backends have no circuits (circuit_breaker.enabled)
+    breakers: Breakers | None = None
     #: None: somebody else knows who is primary (topology.provider)
     manual: ManualProvider | None = None
+    #: None: requests are not routed
+    rule_book: RuleBook | None = None
     #: when the process was ready, in seconds since 1970 (UTC)
     started_at: float

@@ -10,6 +10,7 @@ import platform
 from attrs import frozen
 
 from helios_trio import __version__
+from helios_trio.admin.circuit_breaker import state_of
 from helios_trio.admin.parts import Parts
 from helios_trio.admin.plain import rfc3339
 from helios_trio.cluster.appointment import PrimaryStatus
@@ -66,6 +67,8 @@ class NodeView:
     system_identifier: str | None
     server_version: str | None
     checked_at: str | None
+    #: closed, open or half_open; null: it has no circuit breaker
+    circuit: str | None
     #: server connections of this proxy, those being opened included
     connections: int
     #: sessions that belong to it
@@ -176,6 +179,7 @@ def _node_view(parts: Parts, node: NodeState, epoch: float) -> NodeView:
         system_identifier=node.system_identifier,
         server_version=seen.server_version if seen else None,
         checked_at=None if node.checked_at is None else rfc3339(epoch + node.checked_at),
+        circuit=state_of(parts, backend.name),
         connections=parts.pools.used_of(backend.name),
         sessions=len(parts.fleet.on_backend(backend.name)),
         in_service=backend.name not in parts.placement.out_of_service,

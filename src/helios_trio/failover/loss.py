@@ -5,6 +5,8 @@ Used by: failover.session (makes them), failover.recovery.
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import define, field, frozen
 
 from helios_trio.failover.replies import Difference
@@ -20,13 +22,19 @@ class Bonds:
     may_hold_locks: bool = False
 
 
+NO_BONDS: Final = Bonds()
+
+
 @define(eq=False)
 class Loss:
     """What a session knows of the connection it has lost."""
 
     #: None: it had none, and could get none
     connection: BackendConnection | None
+    #: where it ran
     backend: str
+    #: where the session belongs, which takes its writes: the same, unless its requests are routed
+    home: str
     reason: str
     #: when it was noticed, on Trio's clock (seconds)
     at: float

@@ -40,7 +40,7 @@ from helios_trio.failover.situation import Situation
 from helios_trio.migration.conversation import Conversation
 from helios_trio.migration.transfer import take_up
 from helios_trio.pipeline.fleet import MoveOrder
-from helios_trio.pipeline.rescue import CommitInFlight, CommitOutcome
+from helios_trio.pipeline.rescue import CommitInFlight, CommitOutcome, Urgency
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.lease import take
 from helios_trio.session.carrying.errors import CannotCarry
@@ -119,9 +119,14 @@ class _Recovery:
 
     async def run(self) -> None:
         """Try until there is a server that stays."""
+        urgency = self.situation.urgency
+        with self.means.primaries.precedence(self.loss.home, urgency):
+            await self._try_all(urgency)
+
+    async def _try_all(self, urgency: Urgency) -> None:
         collisions = 0
         while True:
-            backend = await self.means.primaries.settled(self.loss.backend)
+            backend = await self.means.primaries.settled(self.loss.home, urgency)
             try:
                 await self._attempt(backend)
             except Collision as collision:
@@ -248,10 +253,14 @@ class _Recovery:
     async def _go_on(self) -> None:
         """The session has its server; what was not answered is sent, or answered here."""
         session, situation, first = self.session, self.situation, self.situation.first
-        if first is not None and first.dropped:
+        if first is not None and first.dropped and (situation.in_transaction or not first.is_known_copy):
             raise self._verdict_on_dropped(first)
         if first is not None and situation.fate is not Fate.RESEND:
             self._answer(first)
+        elif first is not None and first.dropped:
+            self.means.counters.note_mismatch("journal")
+            lost = verdicts.not_replayed(Difference("journal", session.journal.lost))
+            session.tell(report(lost) + ready(Status.IDLE))
         elif self.doom is not None and situation.in_transaction:
             await self._go_on_doomed(self.doom)
             return

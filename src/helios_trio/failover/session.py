@@ -20,7 +20,7 @@ from helios_trio.failover.acknowledged import Acknowledged, has_certainly_change
 from helios_trio.failover.asked import Names
 from helios_trio.failover.held_cursors import HeldCursors
 from helios_trio.failover.journal import Journal, JournalLimits
-from helios_trio.failover.loss import Bonds, Loss
+from helios_trio.failover.loss import NO_BONDS, Bonds, Loss
 from helios_trio.failover.replies import Difference
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import SlotStatus
@@ -85,12 +85,15 @@ class RecoverableSession(Session):
         *arguments: Any,
         limits: JournalLimits,
         suspect: Callable[[str, str], None],
-        recover: Callable[[RecoverableSession, Loss], Awaitable[None]],
+        recover: Callable[[RecoverableSession, Loss], Awaitable[None]] | None,
         acknowledged: Acknowledged,
         max_cursors: int = 100,
         **parameters: Any,
     ) -> None:
-        """`suspect`: see `pipeline.rescue.Primaries`; `max_cursors`: held ones that are had again."""
+        """`suspect`: see `pipeline.rescue.Primaries`; `max_cursors`: held ones that are had again.
+
+        `recover` None: it ends with its server after all.
+        """
         super().__init__(*arguments, **parameters)
         self.journal = Journal(limits)
         self._acknowledged = acknowledged
@@ -100,7 +103,7 @@ class RecoverableSession(Session):
         self.replay: Replaying | None = None
         self._suspect = suspect
         self._recover = recover
-        self._before = Bonds()
+        self._before = NO_BONDS
         self._committed_locally = False
         self._refusals = self._losses = 0
 
@@ -167,8 +170,10 @@ class RecoverableSession(Session):
             self.journal.clear(requests.held)
             self._refusals = self._losses = 0
             virtual = self.virtual
-            if virtual.pins or virtual.bound or virtual.may_hold_locks or self._before.may_hold_locks:
+            if virtual.pins or virtual.bound or virtual.may_hold_locks:
                 self._before = Bonds(dict(virtual.pins), dict(virtual.bound), virtual.may_hold_locks)
+            elif self._before is not NO_BONDS:
+                self._before = NO_BONDS
         super().on_server_ready()
 
     def _note_cursors(self) -> None:
@@ -214,6 +219,7 @@ class RecoverableSession(Session):
         """Whether there is a client that could go on."""
         return not (
             self.nursery is None
+            or self._recover is None
             or self.ending is not None
             or self._at_rest
             or self._half_closed
@@ -275,9 +281,11 @@ class RecoverableSession(Session):
         guard = self.requests.guard
         if mid_message is None:
             mid_message = connection is not None and connection.side.replies.mid_message
+        home = self.destination.backend.name
         loss = Loss(
             connection,
-            self.destination.backend.name,
+            home if connection is None else connection.backend.name,
+            home,
             reason,
             trio.current_time(),
             sent=0 if connection is None else len(self.journal.pending()) - self.requests.held,
@@ -295,6 +303,7 @@ class RecoverableSession(Session):
         self.requests.begin_anew()
         self._suspect(loss.backend, reason)
         assert self.nursery is not None, "asked by _may_recover"
+        assert self._recover is not None, "asked by _may_recover"
         self.nursery.start_soon(self._recover, self, loss)
 
     def _too_often(self) -> Difference | None:
@@ -323,6 +332,7 @@ class RecoverableSession(Session):
     def go_on_with(self, requests: bytes) -> None:
         """It has a server again: send what was not answered, and serve the client as before."""
         self.recovering = False
+        self.requests.pass_over(self.journal.gap)
         if requests:
             self.feed_again(requests)
         else:
@@ -343,14 +353,14 @@ class RecoverableSession(Session):
         self.requests.begin_anew()
         if connection is not None and connection.status is not SlotStatus.CLOSED:
             connection.holder = None
-            self.pool.discard(connection, reason)
+            self.lender.discard(connection, reason)
 
     def lose_again(self, doom: Difference, *, mid_message: bool) -> None:
         """What the new server answers is not what the client has already been told."""
         connection = self._connection
         assert connection is not None, "it has answered"
         connection.holder = None
-        self.pool.discard(connection, doom.text)
+        self.lender.discard(connection, doom.text)
         self._begin_recovery(connection, doom.text, mid_message=mid_message, doom=doom)
 
     def tell(self, data: bytes) -> None:

@@ -8,7 +8,6 @@ Used by: migration.orchestrator.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from cattrs.preconf.json import make_converter
 
 from helios_trio.migration.orders import MigrationOrder
 from helios_trio.migration.states import State
+from helios_trio.whole_file import replace_file
 
 _log = structlog.get_logger(__name__)
 
@@ -95,28 +95,8 @@ class RecordFile:
         async with self._lock:  # asked inside of it, so that nothing older ever comes after something newer
             text = _converter.dumps(kept(), indent=1)
             if text != self._written:
-                await trio.to_thread.run_sync(_replace, self._path, text)
+                await trio.to_thread.run_sync(replace_file, self._path, text)
                 self._written = text
-
-
-def _replace(path: Path, text: str) -> None:
-    """Readers see the old or the new content, also after a power failure."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with open(partial, "w", encoding="utf-8", opener=_private) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def worth_keeping(records: Iterable[Record]) -> tuple[Record, ...]:

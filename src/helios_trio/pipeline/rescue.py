@@ -8,7 +8,8 @@ Used by: failover (implements and asks), proxy.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from contextlib import AbstractContextManager
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from attrs import frozen
@@ -61,16 +62,33 @@ class Outcomes(Protocol):
         """
 
 
+class Urgency(IntEnum):
+    """In which order sessions go on after a failover (rule 27): the smaller, the sooner."""
+
+    #: a transaction is to be done again, and must find what it has found before
+    TRANSACTION = 0
+    #: a request was under way, and nothing before it
+    REQUEST = 1
+    #: nothing was: new clients, and sessions that had no connection or asked for nothing
+    NEW = 2
+
+
 class Primaries(Protocol):
     """Knows which backend takes the writes of another that may be dead."""
 
     def suspect(self, backend: str, reason: str) -> None:
         """Something that only a dead or dying server does has been seen: look at it now. Returns at once."""
 
-    async def settled(self, backend: str) -> str:
+    async def settled(self, backend: str, urgency: Urgency = Urgency.NEW) -> str:
         """The name of the backend that serves what `backend` served, once it is known to take writes.
 
         That is `backend` itself when its server lives, or lives again. After a failover it is the new primary, and
-        returns in the order in which sessions may go on without a stampede on it. Raises BackendUnavailable (57P03,
-        with a hint) when there is none within failover_timeout.
+        returns in the order in which sessions may go on: by urgency, and without a stampede. Raises
+        BackendUnavailable (57P03, with a hint) when there is none within failover_timeout.
+        """
+
+    def precedence(self, backend: str, urgency: Urgency) -> AbstractContextManager[None]:
+        """While the block runs a session is being brought from there to where it goes on.
+
+        Those that are less urgent are not `settled` before its end, unless that takes too long.
         """

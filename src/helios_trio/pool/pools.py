@@ -54,11 +54,13 @@ class Destination:
     credentials: Credentials | None = None
     #: database and user as the client calls them: what the rules of the configuration are matched with
     asked: tuple[str, str] = ("", "")
+    #: requests of a session may go to several servers
+    routed: bool = False
 
     @property
     def shared(self) -> bool:
-        """Whether a connection serves several clients in turn."""
-        return self.settings.mode is not PoolMode.SESSION
+        """Whether a connection serves several clients in turn, or a client several connections."""
+        return self.routed or self.settings.mode is not PoolMode.SESSION
 
     @property
     def key(self) -> PoolKey:
@@ -185,6 +187,10 @@ class Pools:
         for key, pool in self._pools.items():
             if key.database == database:
                 pool.close_idle("database dropped or renamed")
+
+    def find(self, key: PoolKey) -> Pool | None:
+        """The pool of that key, if there is one now."""
+        return self._pools.get(key)
 
     def cut_off(self, backend: str, reason: str) -> None:
         """Give a server up: its connections are closed, also those at work, and none is opened until `reopen`."""

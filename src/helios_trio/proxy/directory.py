@@ -27,6 +27,8 @@ class ConfiguredDirectory:
     topology: Topology
     tls: dict[str, ServerTLS]
     placement: Placement
+    #: requests of a session may go to several servers
+    routed: bool = False
 
     def destination(self, database: str, user: str, session: int, tenant: str) -> Destination:
         """See `proxy.serving.Directory`."""
@@ -65,6 +67,7 @@ class ConfiguredDirectory:
             settings=self.config.pool.for_(database, user),
             tls=self.tls[backend.name],
             credentials=self._credentials(named, backend),
+            routed=self.routed,
         )
 
     def _backend(self, named: DatabaseSettings) -> Backend:

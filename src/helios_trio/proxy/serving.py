@@ -41,6 +41,7 @@ from helios_trio.proxy.session import Ending, Session, SessionPolicy
 from helios_trio.session.settings import Label, TransactionalState
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.cache import FactsCache
+from helios_trio.sql.relations import Rows
 from helios_trio.wire.codes import PROTOCOL_3_0, PROTOCOL_3_2, Backend
 from helios_trio.wire.frames import encode_frame
 from helios_trio.wire.options import parse_options
@@ -119,6 +120,8 @@ class Proxy:
         self.holds = Holds()
         #: waits for who takes over from a backend that may be dead, see `pipeline.rescue.Primaries`; None: nobody does
         self.settled: Callable[[str], Awaitable[str]] | None = None
+        #: relations that exist nowhere but here, by name without schema, and what they show
+        self.relations: dict[str, Callable[[], Rows]] = {}
         self.unauthenticated = 0
         self._greetings = Greetings()
         self._ids = count(1)
@@ -269,6 +272,7 @@ class Proxy:
             hub=self.hubs.hub_for(destination),
             destination=destination,
         )
+        session.relations = self.relations
         if connection is not None:
             session.hold(connection)
         self.sessions[virtual.id] = session

@@ -9,8 +9,9 @@ Used by: proxy.serving (makes and runs it), pool.connection (calls it as lease h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Final
 
 import trio
@@ -30,9 +31,11 @@ from helios_trio.proxy.hub import ListenerHub
 from helios_trio.proxy.standstill import Standstill
 from helios_trio.session.requests import TEXT_SETTINGS, Need, RequestStream
 from helios_trio.session.server_side import ServerSide
-from helios_trio.session.switching import PROBE, PinProbe, query_frame
+from helios_trio.session.switching import PROBE, PinProbe, ask_for_locks, query_frame
 from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.cache import FactsCache
+from helios_trio.sql.facts import Facts
+from helios_trio.sql.relations import Rows, rewritten
 from helios_trio.wire import replies
 from helios_trio.wire.backend_messages import ErrorResponse, NotificationResponse
 from helios_trio.wire.codes import Status
@@ -101,9 +104,11 @@ class Session(Pipe):
         "ending",
         "ends_when_idle",
         "hub",
+        "lender",
         "nursery",
         "policy",
         "pool",
+        "relations",
         "requests",
         "secret",
         "shared",
@@ -135,9 +140,10 @@ class Session(Pipe):
         self.hub = hub
         self._notifications: list[tuple[str, bytes]] = []
         self.virtual = virtual
-        self.pool = pool
+        #: where it belongs, and where its connections come from: the same, unless its requests are routed
+        self.pool = self.lender = pool
         self.policy = policy
-        self.shared = policy.mode is not PoolMode.SESSION
+        self.shared = destination.shared
         self.virtual_pid = virtual_pid
         self.secret = secret
         self.requests = RequestStream(
@@ -147,7 +153,11 @@ class Session(Pipe):
         self.requests.on_label = self._on_label
         self.requests.on_databases_gone = on_databases_gone
         self.requests.on_checked = self._on_checked
+        self.requests.on_ahead = self._send_ahead
         self.requests.on_show = self.show
+        self.requests.on_question = self.answer
+        #: what relations that exist nowhere show, by name without schema (helios_proxy.circuit_breaker_status)
+        self.relations: Mapping[str, Callable[[], Rows]] = MappingProxyType({})
         self.ending: Ending | None = None
         self.crash: Exception | None = None
         #: close as soon as no transaction is open (drain)
@@ -266,6 +276,21 @@ class Session(Pipe):
                 return self.policy.mode.value
         return None
 
+    def answer(self, facts: Facts, text: bytes) -> str | None:
+        """A query that has the proxy's answer to a question about itself in it; None: it has none."""
+        if facts.explains_route:
+            return self.explain_route(facts, text)
+        asked = rewritten(text, self._rows_of)
+        return None if asked == text else asked.decode()
+
+    def explain_route(self, facts: Facts, text: bytes) -> str | None:
+        """What EXPLAIN (ROUTE) shows, as a query; None: requests are not routed."""
+        return None
+
+    def _rows_of(self, name: str) -> Rows | None:
+        relation = self.relations.get(name)
+        return None if relation is None else relation()
+
     @property
     def idle(self) -> bool:
         """Nothing is asked, nothing is owed, no transaction is open."""
@@ -308,7 +333,7 @@ class Session(Pipe):
     @property
     def leased(self) -> tuple[Pool, BackendConnection] | None:
         """See `proxy.cancels.Cancellable`."""
-        return None if self._connection is None else (self.pool, self._connection)
+        return None if self._connection is None else (self.lender, self._connection)
 
     # -- from the client ---------------------------------------------------------------------------------------
 
@@ -374,7 +399,7 @@ class Session(Pipe):
             ticket = Ticket(self.virtual, now + self.policy.queue_timeout, self._granted, self._refused)
             self._ticket = ticket
             try:
-                self.pool.wait(ticket)
+                self.lender.wait(ticket)
             except HeliosError as error:
                 self._refused(error)
         elif need is Need.EXACT_LEASE:
@@ -389,7 +414,7 @@ class Session(Pipe):
         self.requests.detach()
         self._connection = None
         self.virtual.exact = True
-        self.pool.give_back(connection)
+        self.lender.give_back(connection)
         self.requests.need = Need.LEASE
         self._provide(Need.LEASE)
 
@@ -480,9 +505,10 @@ class Session(Pipe):
             connection is None
             or connection.side.last_session != self.virtual.id
             or self.virtual.exact
-            or not self.pool.planner.take_again_nowait(connection)
+            or connection.owner is not self.lender
+            or not self.lender.planner.take_again_nowait(connection)
         ):
-            connection = self.pool.take_nowait(self.virtual)
+            connection = self.lender.take_nowait(self.virtual)
             if connection is None:
                 return None
             self._last = connection
@@ -500,10 +526,13 @@ class Session(Pipe):
         self._ticket = None
         self.end(Ending.REFUSED, error if isinstance(error, HeliosError) else BackendLost(str(error)))
 
+    def gather(self) -> None:
+        """It stands still, for somebody who may exchange its connection: of several, its own is meant."""
+
     def stop_waiting(self) -> None:
         """Withdraw from the queue of the pool; `go_on` queues again."""
         if self._ticket is not None:
-            self.pool.withdraw(self._ticket)
+            self.lender.withdraw(self._ticket)
             self._ticket = None
 
     def go_on(self) -> None:
@@ -541,7 +570,7 @@ class Session(Pipe):
         self._connection = self._last = None
         self.pool.sessions -= 1
         pool.sessions += 1
-        self.pool = pool
+        self.pool = self.lender = pool
         if connection is not None:
             self.hold(connection)
 
@@ -557,11 +586,11 @@ class Session(Pipe):
         clean = self.requests.at_boundary and connection.side.replies.idle and not self.virtual.probe_wanted
         self.requests.detach()
         if self.shared and clean and not self.virtual.pinned:
-            self.pool.give_back(connection)
+            self.lender.give_back(connection)
         elif self.requests.at_boundary:
-            self.pool.give_back_used(connection)
+            self.lender.give_back_used(connection)
         else:
-            self.pool.discard(connection, "client left in the middle")
+            self.lender.discard(connection, "client left in the middle")
 
     def _release(self) -> None:
         """Between transactions: somebody else may have the connection."""
@@ -569,7 +598,7 @@ class Session(Pipe):
         assert connection is not None
         self.requests.detach()
         self._connection = None
-        self.pool.give_back(connection)
+        self.lender.give_back(connection)
 
     # -- from the server (pool.connection.LeaseHolder) ----------------------------------------------------------
 
@@ -592,7 +621,7 @@ class Session(Pipe):
 
     def on_server_ready(self) -> None:
         """Nothing is owed any more: in a shared mode the connection may go."""
-        counters = self.pool.counters
+        counters = self.lender.counters
         counters.queries += 1
         counters.times.append(self.readiness.now - self.active_since)
         self.active_since = self.readiness.now
@@ -606,6 +635,9 @@ class Session(Pipe):
             counters.transactions += 1
             if self.shared and requests.between:
                 self._after_transaction(connection)
+            elif self.virtual.locks_in_doubt and requests.between and not self.shared:
+                self.virtual.locks_in_doubt = False
+                connection.send(ask_for_locks(connection.side, self._on_locks))
             if self._notifications:
                 self._deliver_notifications()
             if self.ends_when_idle and self.idle:
@@ -642,6 +674,11 @@ class Session(Pipe):
         connection.side.unnamed = None
         connection.send(query_frame(PROBE))
 
+    def _send_ahead(self, frames: bytes) -> None:
+        """See `RequestStream.on_ahead`; a server that has heard the end of all requests waits for nothing more."""
+        if self._connection is not None and not self.requests.said_goodbye:
+            self._connection.send(frames)
+
     def _on_checked(self) -> None:
         """A statement has been described again: the message that waits for it can be judged."""
         if self.requests.need is Need.CONFIRMATION and self.ending is None:
@@ -650,6 +687,12 @@ class Session(Pipe):
     def _on_probed(self, pins: dict[str, int] | None) -> None:
         self._probing = False
         self.virtual.pins = {"unknown state": 1} if pins is None else pins
+        if pins is not None:
+            self._on_locks("advisory locks" in pins)
+
+    def _on_locks(self, held: bool) -> None:
+        """The server has told, between two transactions, whether it holds advisory locks for this session."""
+        self.virtual.may_hold_locks, self.virtual.locks_in_doubt = held, False
 
     def _on_label(self, error: bytes | None, notices: list[bytes]) -> None:
         """The settings that were sent ahead were taken, or not: then the session must not go on with others."""
@@ -735,7 +778,7 @@ class Session(Pipe):
 
     def on_server_error(self, frame: bytes, head: int) -> bytes | None:
         """ErrorResponse: the open unit has failed; it is passed on as it is."""
-        self.pool.counters.errors += 1
+        self.lender.counters.errors += 1
         if self.virtual.following:
             self.virtual.failed = True
         if head & (replies.PARSE | replies.WATCH) == replies.PARSE and self._connection is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -60,8 +60,15 @@ class Stoppable(Protocol):
     def stop_waiting(self) -> None:
         """Withdraw from the queue of the pool, if it waits there."""
 
+    def gather(self) -> None:
+        """Of several connections, have its own work for it."""
+
     def go_on(self) -> None:
         """Pass on what was kept."""
+
+
+#: What a session waits for before any of its request has been sent.
+_NOTHING_SENT: Final = (Need.LEASE, Need.ROUTE)
 
 
 class Standstill:
@@ -158,13 +165,13 @@ class Standstill:
         requests = session.requests
         if connection is not None and not connection.side.replies.idle:
             self._while_busy(connection)
-        elif (
-            requests.need is Need.LEASE and connection is None
-        ):  # it waits for a connection: nothing was sent
+        elif requests.need in _NOTHING_SENT and connection is None:
             session.stop_waiting()
+            session.gather()
             self.since = trio.current_time()
             self._reach()
         elif requests.need is Need.STANDSTILL or self._stop():
+            session.gather()
             self._reach()
 
     def _while_busy(self, connection: BackendConnection) -> None:

@@ -129,10 +129,12 @@ def _note_objects(statement: StatementFacts, session: VirtualSession) -> None:
     if session.has_room_for(objects):
         session.state.alter(objects)
     for call in statement.advisory:
-        if call.unlock_all:
-            session.may_hold_locks &= not call.certain
-        elif call.level is AdvisoryLevel.SESSION and not call.unlock:
-            session.may_hold_locks = True
+        if call.unlock_all and call.certain:
+            session.may_hold_locks = session.locks_in_doubt = False
+        elif call.level is AdvisoryLevel.SESSION:
+            lets_go = call.unlock or call.unlock_all
+            session.may_hold_locks |= not lets_go
+            session.locks_in_doubt |= session.may_hold_locks and (lets_go or call.is_try)
 
 
 def _note_bonds(statement: StatementFacts, session: VirtualSession, server: ServerSide) -> None:

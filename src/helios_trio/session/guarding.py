@@ -7,7 +7,8 @@ in the same flush, answered unseen. An explicit transaction pays for one more re
 A single write must be answered before it is committed, as its tag and its rows cannot be had again afterwards: a Flush
 stands between it and the call. A simple query has no such place, so one plain INSERT, UPDATE, DELETE or MERGE is
 sent by the extended protocol, and its client gets what a simple query answers (rule 30): the tag only when the commit
-is certain, as a constraint may be deferred.
+is certain, as a constraint may be deferred. COPY FROM STDIN goes the same way: the call follows its CopyDone. When
+PostgreSQL says that the COPY has failed it waits for a Sync, of which the client does not know: the proxy sends it.
 
 Used by: session.requests (asks it), failover.recovery (what was under way?).
 """
@@ -23,6 +24,7 @@ from attrs import define, field
 from helios_trio.session.prepared import PREFIX
 from helios_trio.session.server_side import ServerSide
 from helios_trio.sql.facts import Facts
+from helios_trio.sql.kinds import CopyDirection, CopyPeer
 from helios_trio.wire import replies
 from helios_trio.wire.codes import Backend, Frontend
 from helios_trio.wire.frames import encode_frame
@@ -47,13 +49,27 @@ _RUN_UNNAMED: Final = (
     + encode_frame(Frontend.EXECUTE, b"\0\0\0\0\0")
     + _FLUSH
 )
+#: The same of a COPY FROM STDIN: the server asks for the data by itself.
+_RUN_COPY: Final = encode_frame(Frontend.BIND, b"\0\0\0\0\0\0\0\0") + encode_frame(
+    Frontend.EXECUTE, b"\0\0\0\0\0"
+)
 #: A simple query leaves no unnamed statement behind.
 _FORGET: Final = encode_frame(Frontend.CLOSE, b"S\0")
 _QUIET: Final = frozenset(
     {Backend.PARSE_COMPLETE, Backend.BIND_COMPLETE, Backend.NO_DATA, Backend.CLOSE_COMPLETE}
 )
+#: A row cannot be written in the client's encoding: the write has been carried out by then.
+_UNTRANSLATABLE: Final = b"\0C22P05\0"
 #: Of a statement in a transaction that has failed already.
 _FAILED_ALREADY: Final = b"\0C25P02\0"
+
+
+def is_copy_in(facts: Facts) -> bool:
+    """It is one COPY FROM STDIN, and calls nothing unknown."""
+    if not (facts.plain and facts.writes and len(facts.statements) == 1):
+        return False
+    copy = facts.statements[0].copy
+    return copy is not None and copy.direction is CopyDirection.IN and copy.peer is CopyPeer.STDIO
 
 
 @define(eq=False)
@@ -80,12 +96,15 @@ class CommitGuard:
     wrote: bool = False
     #: it has been made read-only after its beginning: nothing can be written down in it any more
     closed: bool = False
+    #: reads the answer to a COPY FROM STDIN whose end has not been sent yet
+    _copy: _WriteWatcher | None = None
 
     def settled(self) -> None:
         """Nothing is under way any more."""
         self.token, self.done, self.held, self.failure = None, None, b"", b""
         self.xid = None
         self.wrote = self.closed = False
+        self._copy = None
 
     def answered(self, token: str | None) -> None:
         """The request that this id belongs to was answered: it says nothing of any other."""
@@ -127,13 +146,49 @@ class CommitGuard:
     def instead_of(self, text: bytes, server: ServerSide) -> bytes:
         """Goes in place of a simple query of one plain write."""
         watcher = _WriteWatcher(self)
-        for kind in (replies.PARSE, replies.BIND, replies.DESCRIBE, replies.EXECUTE):
+        for kind in (replies.PARSE, replies.BIND, replies.DESCRIBE, replies.EXECUTE | replies.HEADED):
             server.replies.watch(kind, watcher)
         note = self._note(server, 0, watcher)
         watcher.token = self.token
         server.replies.watch(replies.CLOSE, watcher)
         server.replies.watch(replies.SYNC, watcher)
         return encode_frame(Frontend.PARSE, b"\0" + text + b"\0\0\0") + _RUN_UNNAMED + note + _FORGET + _SYNC
+
+    def begin_copy(self, text: bytes, server: ServerSide, on_failure: Callable[[], None]) -> bytes:
+        """Goes in place of a simple query of one COPY FROM STDIN; what ends it must be sent behind its data.
+
+        `on_failure` is called when the server says that it has failed before that was sent.
+        """
+        self._copy = watcher = _WriteWatcher(self, on_failure)
+        for kind in (replies.PARSE, replies.BIND, replies.EXECUTE):
+            server.replies.watch(kind, watcher)
+        return encode_frame(Frontend.PARSE, b"\0" + text + b"\0\0\0") + _RUN_COPY
+
+    @property
+    def copying(self) -> bool:
+        """A COPY FROM STDIN is under way whose end has not been sent."""
+        return self._copy is not None
+
+    def awaits_end_of(self, watcher: Watcher) -> bool:
+        """Whether the end of the COPY that it reads the answer to has not been sent."""
+        return self._copy is watcher
+
+    def end_copy(self, server: ServerSide) -> bytes:
+        """Goes behind the CopyDone of a COPY."""
+        watcher, self._copy = self._copy, None
+        assert watcher is not None, "asked for by `copying`"
+        note = self._note(server, 0, watcher)
+        watcher.token = self.token
+        server.replies.watch(replies.CLOSE, watcher)
+        server.replies.watch(replies.SYNC, watcher)
+        return _FLUSH + note + _FORGET + _SYNC
+
+    def give_up_copy(self, server: ServerSide) -> bytes:
+        """Goes behind the CopyFail of a COPY, or behind as much as was sent when it failed."""
+        watcher, self._copy = self._copy, None
+        assert watcher is not None, "asked for by `copying`"
+        server.replies.watch(replies.SYNC, watcher)
+        return _SYNC
 
     def watch_sync(self, server: ServerSide, inner: Watcher | None) -> None:
         """The Sync of a batch that the call stands in is about to be sent."""
@@ -251,33 +306,53 @@ class CommitWatcher:
 
 @define(eq=False)
 class _WriteWatcher:
-    """Makes of the answers to an extended batch what a simple query is answered, once it is committed."""
+    """Makes of the answers to an extended batch what a simple query is answered, once it is committed.
+
+    PostgreSQL carries out the whole of a write before it says to a simple query what the columns of its rows are.
+    """
 
     guard: CommitGuard
+    #: called when it fails and nothing more has been sent
+    on_failure: Callable[[], None] | None = None
     #: id that the call has written
     token: str | None = None
+    #: RowDescription that its client has not got yet
+    _columns: bytes = b""
     _tags: list[bytes] = field(factory=list)
 
     def on_reply(self, code: int, body: bytes) -> bytes | None:
         """See `wire.replies.Watcher`."""
         if code in _QUIET:
             return b""
+        if code == Backend.ROW_DESCRIPTION:
+            self._columns = encode_frame(code, body)
+            return b""
+        if code == Backend.DATA_ROW:
+            return self._take_columns()
         if code == Backend.COMMAND_COMPLETE:
-            return self._hold(encode_frame(code, body))
+            self._hold(encode_frame(code, body))
+            return self._take_columns()
         if code == Backend.ERROR_RESPONSE and b"\0VFATAL\0" not in body:
             self.guard.held = b""
+            if self.on_failure is not None and self.guard.awaits_end_of(self):
+                self.on_failure()
+            if _UNTRANSLATABLE in body:
+                return self._take_columns() + encode_frame(code, body)
         elif code == Backend.READY_FOR_QUERY:
             held, self.guard.held = self.guard.held, b""
             self.guard.answered(self.token)
             return held + encode_frame(code, body)
         return None
 
-    def _hold(self, tag: bytes) -> bytes:
+    def _take_columns(self) -> bytes:
+        columns, self._columns = self._columns, b""
+        return columns
+
+    def _hold(self, tag: bytes) -> None:
         """The first is the client's; the other is that of the call."""
         if not self._tags:
             self.guard.held = tag
         self._tags.append(tag)
-        return b""
 
     def on_skipped(self) -> None:
         """An earlier message has failed, and its client has been told."""

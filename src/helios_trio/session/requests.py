@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from helios_trio.errors import ProtocolViolation
 from helios_trio.session import preparing
 from helios_trio.session.effects import ExecuteWatcher, QueryWatcher, SyncWatcher
-from helios_trio.session.guarding import CommitGuard, CommitWatcher
+from helios_trio.session.guarding import CommitGuard, CommitWatcher, is_copy_in
 from helios_trio.session.labels import plan
 from helios_trio.session.prepared import NEVER_PREPARED, PreparedStatement
 from helios_trio.session.server_side import ServerSide
@@ -74,6 +74,7 @@ class Need(Enum):
 
     NOTHING = "nothing"
     LEASE = "a server connection"
+    ROUTE = "to be known where the request goes"
     RECOVERY = "what was lost with a server to be done again"
     EXACT_LEASE = "a server connection opened with the client's own start-up parameters"
     CONFIRMATION = "the server's word on settings or statements that were sent ahead"
@@ -85,6 +86,8 @@ class Need(Enum):
 
 # The member by itself: looking it up in its class costs as much as a call (Python 3.11), and it is per message.
 _NOTHING: Final = Need.NOTHING
+#: What is kept meanwhile begins with a request of which nothing has been sent.
+_BETWEEN: Final = (Need.STANDSTILL, Need.ROUTE)
 
 
 class _Batch(Enum):
@@ -133,6 +136,8 @@ class RequestStream:
         self._lease_nowait = lease_nowait
         self._gap = 0
         self._gap_forwarded = True
+        #: sent when the message that is coming is whole
+        self._behind_gap = b""
         self._pieces: list[bytes] = []
         self._pieces_size = 0
         self._wanted = 0
@@ -140,6 +145,11 @@ class RequestStream:
         self._strange_sequences = False
         #: the connection is known to carry what the client believes
         self._settled = False
+        #: called before each request with the bytes and where it begins: False when nobody knows yet where it goes.
+        #: It may exchange `server`, or detach it. None: all goes to one place
+        self.route: Callable[[bytes, int], bool] | None = None
+        #: `route` has said where the request goes at which the stream has stopped
+        self.routed = False
         #: sees to it that the outcome of commits can be found out; None: it cannot
         self.guard: CommitGuard | None = None
         self._batch = _Batch.UNGUARDED
@@ -157,7 +167,7 @@ class RequestStream:
     @property
     def between(self) -> bool:
         """Nothing is half sent or waiting for its Sync, and nothing is kept but what waits for a standstill's end."""
-        if self._pieces and self.need is not Need.STANDSTILL:
+        if self._pieces and self.need not in _BETWEEN:
             return False
         return not (self._gap or self.session.in_batch)
 
@@ -222,11 +232,18 @@ class RequestStream:
         self._pieces.clear()
         self._pieces_size = self._wanted = self._gap = 0
         self._gap_forwarded = True
+        self._behind_gap = b""
         self._settled = self._cleanse = self._strange_sequences = False
         self._batch = _Batch.UNGUARDED
+        self.routed = False
         self.need = Need.RECOVERY
         if self.guard is not None:
             self.guard.settled()
+
+    def pass_over(self, count: int) -> None:
+        """Leave out as many bytes: the rest of a message that nobody waits for any more."""
+        if count:
+            self._gap, self._gap_forwarded = count, False
 
     def resume(self) -> bytes:
         """Go on with the bytes that were kept when the stream stopped."""
@@ -235,7 +252,7 @@ class RequestStream:
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the client; return those for the server. Look at `need` afterwards."""
-        if not (self._pieces or self._gap) and self._is_plain_query(data):
+        if not (self._pieces or self._gap) and self.route is None and self._is_plain_query(data):
             return data
         if self._pieces:
             self._pieces.append(data)
@@ -246,6 +263,7 @@ class RequestStream:
             self._pieces.clear()
         end = len(data)
         at = start = 0
+        out: list[bytes] | None = None
         if self._gap:
             if self._gap > end:
                 self._gap -= end
@@ -253,9 +271,11 @@ class RequestStream:
             at = self._gap
             start = 0 if self._gap_forwarded else at
             self._gap = 0
-        out: list[bytes] | None = None
+            if self._behind_gap:
+                out, start = [data[:at], self._behind_gap], at
+                self._behind_gap = b""
         forwarded = self._gap_forwarded
-        handlers, limits, server = _HANDLERS, _LENGTH_LIMITS, self.server
+        handlers, limits, server, route = _HANDLERS, _LENGTH_LIMITS, self.server, self.route
         while end - at >= 5:
             code, size = _head_at(data, at)
             following = at + 1 + size
@@ -268,6 +288,11 @@ class RequestStream:
             if end - at == _USUAL_END_SIZE and data.endswith(_USUAL_END) and self._ends_batch_plainly():
                 forwarded, at = True, end
                 break
+            if route is not None and not (self.session.in_batch or self.routed or code in _NEEDS_NO_SERVER):
+                if not route(data, at):
+                    self.need = Need.ROUTE
+                    break
+                server, self.routed = self.server, True
             if server is None and not self._take_server(code, size):
                 if self.need is not _NOTHING:
                     break
@@ -283,7 +308,7 @@ class RequestStream:
                 start = at if self.need is not _NOTHING else following
             if self.need is not _NOTHING:
                 break
-            at = following
+            at, self.routed = following, False
         if at > end:
             self._gap = at - end
             self._gap_forwarded = forwarded
@@ -412,7 +437,7 @@ class RequestStream:
         session, server = self.session, self._attached
         whole = following <= len(data)
         facts = self._facts_of(data[at + 5 : following - 1]) if whole else UNPARSED
-        if (shown := self._shown(facts)) is not None:
+        if not facts.plain and (shown := self._asked_of_us(facts, data[at + 5 : following - 1])) is not None:
             frame = query_frame(shown)
             instead = self._query(frame, 0, len(frame))
             return frame if instead is None else instead
@@ -425,6 +450,9 @@ class RequestStream:
                 return lead
             server.unnamed = None
         session.statements.pop(b"", None)
+        if self.guard is not None and self.guard.copying:  # its client breaks it off: it ends as it will
+            session.in_batch = False
+            lead = (lead or b"") + self.guard.give_up_copy(server)
         if session.in_batch:
             # PostgreSQL 18 is left in a state where the next Parse fails (XX000, "unexpected state STARTED")
             server.replies.uncertain = True
@@ -435,6 +463,10 @@ class RequestStream:
         single = guard is not None and guard.singles and facts.is_single_write and not session.following
         if guard is not None and single and self._is_free(server):
             return (lead or b"") + guard.instead_of(data[at + 5 : following - 1], server)
+        if guard is not None and facts.writes and self._may_guard_copy(guard, facts, server):
+            session.in_batch = True
+            frames = guard.begin_copy(data[at + 5 : following - 1], server, self._on_copy_failed)
+            return (lead or b"") + frames
         if facts.plain and not session.following:
             server.replies.push(replies.QUERY)
             return None if lead is None else lead + data[at:following]
@@ -451,11 +483,29 @@ class RequestStream:
         """Whether what is sent now is a transaction by itself."""
         return server.replies.status == Status.IDLE and not server.replies.owes_client
 
-    def _shown(self, facts: Facts) -> str | None:
-        """SHOW of a parameter of the proxy's own: a query for its value, which no server knows."""
-        name = None if facts.plain else facts.shows_of_ours
-        value = None if name is None else self.on_show(name)
-        return None if name is None or value is None else f'SELECT {quote_literal(value)} AS "{name}"'
+    def _may_guard_copy(self, guard: CommitGuard, facts: Facts, server: ServerSide) -> bool:
+        free = guard.singles and not self.session.following and self._is_free(server)
+        return free and is_copy_in(facts)
+
+    def _on_copy_failed(self) -> None:
+        """A guarded COPY has failed: the server waits for a Sync, and its client knows of none."""
+        server, guard = self._attached, self.guard
+        assert guard is not None, "it has begun the copy"
+        self.session.in_batch = False
+        server.replies.push_copy_end()
+        frames = guard.give_up_copy(server)
+        if self._gap and self._gap_forwarded:
+            self._behind_gap = frames
+        else:
+            self.on_ahead(frames)
+
+    def _asked_of_us(self, facts: Facts, text: bytes) -> str | None:
+        """A query for what only the proxy knows, with the answer in it; None: the text can be sent as it is."""
+        name = facts.shows_of_ours
+        if name is None:
+            return self.on_question(facts, text) if facts.explains_route or facts.ours else None
+        value = self.on_show(name)
+        return None if value is None else f'SELECT {quote_literal(value)} AS "{name}"'
 
     @staticmethod
     def _is_guarded(guard: CommitGuard, server: ServerSide) -> bool:
@@ -561,10 +611,12 @@ class RequestStream:
             self._begin_batch(self.guard, server)
         lead = None
         statement = preparing.read_parse(data, at, following, self._facts_of)
-        if statement is not None and (shown := self._shown(statement.facts)) is not None:
-            ours = preparing.parse_frame(statement.name, shown.encode(), statement.types)
-            instead = self._parse(ours, 0, len(ours))
-            return ours if instead is None else instead
+        if statement is not None and not statement.facts.plain:
+            shown = self._asked_of_us(statement.facts, statement.text)
+            if shown is not None:
+                ours = preparing.parse_frame(statement.name, shown.encode(), statement.types)
+                instead = self._parse(ours, 0, len(ours))
+                return ours if instead is None else instead
         if statement is not None and not statement.facts.plain and self._waits_for_exact(statement.facts):
             return None
         if self.shared and not (self._settled or session.in_batch):
@@ -789,8 +841,13 @@ class RequestStream:
         return None if lead is None else lead + data[at:following]
 
     def _copy_end(self, data: bytes, at: int, following: int) -> bytes | None:
-        self._attached.replies.push_copy_end()
-        return None
+        server, guard = self._attached, self.guard
+        server.replies.push_copy_end()
+        if guard is None or not guard.copying:
+            return None
+        self.session.in_batch = False
+        done = data[at] == Frontend.COPY_DONE
+        return data[at:following] + (guard.end_copy(server) if done else guard.give_up_copy(server))
 
     def _pass(self, data: bytes, at: int, following: int) -> bytes | None:
         return None
@@ -807,8 +864,13 @@ class RequestStream:
     on_label: Callable[[bytes | None, list[bytes]], None]
     #: called when a statement that had to be described again has been; set by the owner
     on_checked: Callable[[], None]
+    #: sends the server what no client has asked for, between two messages; set by the owner
+    on_ahead: Callable[[bytes], None]
     #: called with the name of a parameter of the proxy's own; gives its value, None when there is none of the name
     on_show: Callable[[str], str | None]
+    #: called with a question about the proxy (EXPLAIN (ROUTE), a relation that exists nowhere) and its text; gives a
+    #: query with the answer in it, None when there is none
+    on_question: Callable[[Facts, bytes], str | None]
     #: called with names of databases that are about to be dropped or renamed; set by the owner
     on_databases_gone: Callable[[tuple[str, ...]], None]
     #: channels the shared listener connection listens to for this session

@@ -1,17 +1,20 @@
 """Bringing a server connection to what a session believes: the query that is sent ahead, and who reads its answer.
 
-Used by: session.requests.
+Used by: session.requests, proxy.session.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from struct import pack
+from typing import Final
 
 from attrs import define, field
 
+from helios_trio.session.prepared import PREFIX
 from helios_trio.session.server_side import ServerSide
 from helios_trio.session.virtual import VirtualSession
+from helios_trio.wire import replies
 from helios_trio.wire.codes import Backend, Frontend
 from helios_trio.wire.frames import encode_frame
 
@@ -80,6 +83,48 @@ class PinProbe:
 
     def on_skipped(self) -> None:
         """Cannot be: it is sent only between transactions."""
+
+
+#: Whether it holds an advisory lock outside of a transaction. The client's unnamed statement must stay what it is.
+_LOCKS: Final = PREFIX + b"locks"
+_ASK_FOR_LOCKS: Final = (
+    encode_frame(
+        Frontend.PARSE,
+        _LOCKS
+        + b"\0SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory'"
+        + b" AND pid = pg_catalog.pg_backend_pid() AND granted)\0\0\0",
+    )
+    + encode_frame(Frontend.BIND, _LOCKS + b"\0" + _LOCKS + b"\0\0\0\0\0\0\0")
+    + encode_frame(Frontend.EXECUTE, _LOCKS + b"\0\0\0\0\0")
+    + encode_frame(Frontend.CLOSE, b"S" + _LOCKS + b"\0")
+    + encode_frame(Frontend.SYNC, b"")
+)
+
+
+def ask_for_locks(server: ServerSide, done: Callable[[bool], None]) -> bytes:
+    """Goes to a server between two transactions; `done` is called with what it answers, if it does."""
+    for kind in (replies.PARSE, replies.BIND):
+        server.replies.push(kind | replies.SWALLOW)
+    server.replies.watch(replies.EXECUTE | replies.SWALLOW, _LocksWatcher(done))
+    server.replies.push(replies.CLOSE | replies.SWALLOW)
+    server.replies.push(replies.SYNC | replies.SWALLOW)
+    return _ASK_FOR_LOCKS
+
+
+@define(eq=False)
+class _LocksWatcher:
+    """Reads the answer to `ask_for_locks`."""
+
+    done: Callable[[bool], None]
+
+    def on_reply(self, code: int, body: bytes) -> bytes | None:
+        """See `wire.replies.Watcher`."""
+        if code == Backend.DATA_ROW:
+            self.done(body.endswith(b"t"))
+        return None
+
+    def on_skipped(self) -> None:
+        """It could not be prepared, for want of time or memory: nothing is known."""
 
 
 def _counts(row: bytes) -> dict[str, int]:

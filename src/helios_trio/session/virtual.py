@@ -64,6 +64,8 @@ class VirtualSession:
     two_phase: set[str] = field(factory=set)
     #: it has called a function that takes an advisory lock for the session, and may have it still (rule 12)
     may_hold_locks: bool = False
+    #: it may have none: it has called a function that lets one go, or that may not have got it; the server knows
+    locks_in_doubt: bool = False
     #: it has more names of one kind than are followed
     overfull: bool = False
     #: why the session must keep its server connection between transactions: what -> how many
@@ -111,7 +113,7 @@ class VirtualSession:
             self.state.rollback()
         self.portals.clear()
         self.outstanding = 0
-        self.failed = self.in_batch = self.exact = self.probe_wanted = False
+        self.failed = self.in_batch = self.exact = self.probe_wanted = self.locks_in_doubt = False
         self.following = self.state.following
 
     # -- what binds it -----------------------------------------------------------------------------------------
@@ -162,6 +164,6 @@ class VirtualSession:
         """DISCARD ALL: as at the start, but for what it does not end."""
         self.state.discard_all()
         self.forget_statements()
-        self.may_hold_locks = self.overfull = False
+        self.may_hold_locks = self.locks_in_doubt = self.overfull = False
         for bond in [each for each in self.bound if each not in BEYOND_DISCARD]:
             del self.bound[bond]

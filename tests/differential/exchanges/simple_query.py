@@ -39,6 +39,28 @@ EXCHANGES = (
         setup=SCRATCH,
     ),
     exchange(
+        "insert_returning_fails",
+        ask(query("insert into items values (1, 'apple again') returning id")),
+        ask(query("insert into scratch values (1, 'a'), (2, 'b') returning 1 / (id - 2)")),
+        ask(query("with w as (insert into scratch values (1, 'a') returning id) select 1 / (id - 1) from w")),
+        setup=SCRATCH,
+    ),
+    exchange(
+        "insert_returning_no_rows",
+        ask(query("insert into scratch select n, 'a' from numbers where false returning id")),
+        setup=SCRATCH,
+    ),
+    exchange("insert_returning_with_notices", ask(query("insert into noisy values (1, 'a') returning id"))),
+    exchange("insert_returning_deferred", ask(query("insert into child values (1, 99) returning id"))),
+    exchange(
+        "insert_returning_what_the_client_cannot_read",
+        ask(query("set client_encoding = 'latin1'")),
+        ask(query("insert into scratch values (1, chr(8364)) returning body")),
+        ask(query("insert into scratch values (1, 'a'), (2, chr(8364)) returning body")),
+        setup=SCRATCH,
+        modes=NOT_STATEMENT,
+    ),
+    exchange(
         "merge_tag",
         ask(
             query(

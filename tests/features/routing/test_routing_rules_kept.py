@@ -11,9 +11,10 @@ import attrs
 import pytest
 from routing_rules_rig import RuleRig, geo, rig, rule
 
-from helios_trio.config import InvalidConfig
+from helios_trio.config import Config, InvalidConfig
 from helios_trio.config.routing import GeoRuleSettings, RoutingRuleSettings, RoutingSettings
 from helios_trio.errors import HeliosError
+from helios_trio.features.routing.rule_book import RuleBook, rule_book_of
 from helios_trio.features.routing.rule_store import KeptRules, RuleStore
 from helios_trio.features.routing.rules import GeoRule, Rule
 from helios_trio.migration.errors import Conflict, InvalidOrder, NotFound, OrderRefused
@@ -243,3 +244,54 @@ async def test_decision_under_way_sees_one_set_of_rules() -> None:
     assert [each.id for each in before.rules] == ["api-1"]
     assert found.book.rules.find("api-2") is not None
     assert before.find("api-2") is None
+
+
+def made(config: Config, folder: Path | None) -> RuleBook | None:
+    """The rules at the start of a proxy."""
+    found = RuleRig()
+    return rule_book_of(
+        config, topology=found.topology, placement=found.placement, folder=folder, tied=lambda database: ""
+    )
+
+
+async def test_kept_rules_turn_routing_on(tmp_path: Path) -> None:
+    """Unless somebody says that it is off: rules that are kept are never passed over in silence."""
+    nothing, split = Config(), Config(routing=RoutingSettings(read_write_split=True))
+    off = Config(routing=RoutingSettings(enabled=False))
+    assert made(nothing, tmp_path) is None
+    assert made(nothing, None) is None
+    book = made(split, tmp_path)
+    assert book is not None
+    assert book.is_kept
+    await book.add_rule(rule("a", "green1"), who="otto", at=AT)
+    assert files_beside(tmp_path / "x") == {"routing_rules.json": 0o600}
+    again = made(nothing, tmp_path)
+    assert again is not None
+    assert again.places.place("a", "shop", "ann") == "green1"
+    assert made(off, tmp_path) is None
+
+
+async def test_rules_file_of_the_configuration(tmp_path: Path) -> None:
+    """Before the folder of the state."""
+    book = made(
+        Config(routing=RoutingSettings(enabled=True, rules_file=tmp_path / "here")), tmp_path / "state"
+    )
+    assert book is not None
+    await book.add_rule(rule("a", "green1"), who="otto", at=AT)
+    assert files_beside(tmp_path / "x") == {"here": 0o600}
+
+
+def test_news_of_servers_reach_the_rules() -> None:
+    """What was a primary of its own may be none any more."""
+    found = RuleRig()
+    book = rule_book_of(
+        Config(routing=RoutingSettings(rules=(rule("*", "green1"),))),
+        topology=found.topology,
+        placement=found.placement,
+        folder=None,
+        tied=lambda database: "",
+    )
+    assert book is not None
+    assert book.places.place("a", "shop", "ann") == "green1"
+    found.see("green1", "9", True)
+    assert book.places.place("a", "shop", "ann") is None

@@ -1,0 +1,175 @@
+"""What sends requests to several servers - router, positions, balancer, rules - made from a configuration and wired.
+
+Used by: assembly (makes it), app (runs it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from random import Random
+from typing import Final
+
+import trio
+from attrs import define
+
+from helios_trio.cluster.placement import Placement
+from helios_trio.cluster.topology import Topology
+from helios_trio.config import Config
+from helios_trio.config.routing import DefaultForReads, SyncMode
+from helios_trio.control.connection import ControlConnection
+from helios_trio.failover.acknowledged import Acknowledged
+from helios_trio.failover.journal import JournalLimits
+from helios_trio.features.lag_routing.gate import Gate, OwnWrites, Staleness
+from helios_trio.features.lag_routing.positions import Positions
+from helios_trio.features.load_balancer.strategies import strategy_of
+from helios_trio.features.routing import decision
+from helios_trio.features.routing.nodes import Nodes
+from helios_trio.features.routing.router import RoutePolicy, Router
+from helios_trio.features.routing.session import RoutedSession
+from helios_trio.features.transparent_write_routing.learned import LearnedWriter, LearnedWriters
+from helios_trio.migration.fleet import LocalFleet
+from helios_trio.pipeline.backend import Backend
+from helios_trio.pipeline.routing import Consistency, Filter
+from helios_trio.pool.pool import Pool
+from helios_trio.pool.pools import Pools
+from helios_trio.proxy.directory import ConfiguredDirectory
+from helios_trio.proxy.serving import Proxy
+from helios_trio.proxy.session import Session
+from helios_trio.recovering import Recovering
+from helios_trio.sql.facts import Facts
+from helios_trio.sql.routes import SafeFunctions
+
+Connect = Callable[[Backend], Awaitable[ControlConnection]]
+
+#: Characters of a learned statement that are kept to be shown.
+_TEXT_KEPT: Final = 500
+
+
+@define(eq=False, kw_only=True)
+class Directing:
+    """See the module."""
+
+    topology: Topology
+    router: Router
+    positions: Positions
+    gate: Gate
+    own_writes: OwnWrites
+    learned: LearnedWriters
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hear of the servers, and ask them, until cancelled."""
+        self.topology.followers.append(self.on_news)
+        for name in self.topology.nodes:
+            self.on_news(name)
+        try:
+            await self.positions.run(task_status)
+        finally:
+            self.topology.followers.remove(self.on_news)
+
+    def on_news(self, name: str) -> None:
+        """A probe has told something of a server."""
+        topology = self.topology
+        node = topology.nodes[name]
+        self.router.nodes.on_news(name)
+        self.gate.note(name, topology.lag_seconds(node), topology.lag_bytes(node), trio.current_time())
+
+    def reconfigure(self, config: Config) -> None:
+        """Take over what can change while clients are connected."""
+        self.router.policy = policy_of(config)
+        limits = config.lag_routing
+        if limits.limits:
+            self.gate.max_lag = limits.max_lag
+            self.gate.max_lag_bytes = float("inf") if limits.max_lag_bytes is None else limits.max_lag_bytes
+        else:
+            self.gate.max_lag = self.gate.max_lag_bytes = float("inf")
+        self.gate.recover_after = limits.recover_after
+        self.own_writes.flushed = self.router.policy.flushed
+
+
+def directing_of(
+    config: Config,
+    *,
+    topology: Topology,
+    placement: Placement,
+    pools: Pools,
+    fleet: LocalFleet,
+    directory: ConfiguredDirectory,
+    proxy: Proxy,
+    recovering: Recovering | None,
+    connect: Connect,
+) -> Directing | None:
+    """Make it, and have the proxy make such sessions; None: everything goes to one server."""
+    if not config.wants_routing:
+        return None
+    positions = Positions(topology, connect)
+    own_writes, gate, learned = OwnWrites(positions), Gate(), LearnedWriters()
+    filters: list[Filter] = [
+        decision.InService(),
+        decision.Role(),
+        decision.Wished(),
+        gate,
+        Staleness(),
+        own_writes,
+    ]
+    split = config.routing.read_write_split or config.transparent_write_routing.enabled
+    default = config.routing.default_for_reads if split else DefaultForReads.PRIMARY
+    decider = decision.Decider(
+        filters, [decision.DefaultForReads(default.value)], strategy_of(config.load_balancer, Random())
+    )
+
+    async def open_pool(session: Session, backend: str) -> Pool:
+        return (await fleet.place_of(session, backend)).pool
+
+    def learn(database: str, facts: Facts, sqlstate: str) -> None:
+        if facts.fingerprint is not None:
+            text = (facts.normalised or "")[:_TEXT_KEPT]
+            learned.learn(LearnedWriter(database, facts.fingerprint, text, sqlstate, trio.current_time()))
+
+    router = Router(
+        nodes=Nodes(topology, placement),
+        decider=decider,
+        policy=policy_of(config),
+        freshness=positions if config.lag_routing.own_writes else None,
+        pools=pools,
+        safe=SafeFunctions(config.routing.safe_functions) if config.routing.safe_functions else None,
+        hints=config.routing.hints,
+        learned=learned,
+        learn=learn,
+        open_pool=open_pool,
+    )
+    directory.routed = True
+    make = partial(RoutedSession, router=router)
+    if recovering is not None:
+        recovering.session_type = make
+    else:
+        proxy.make_session = partial(
+            make,
+            limits=JournalLimits(1, 0),
+            suspect=lambda backend, reason: None,
+            recover=None,
+            acknowledged=Acknowledged(),
+        )
+    found = Directing(
+        topology=topology,
+        router=router,
+        positions=positions,
+        gate=gate,
+        own_writes=own_writes,
+        learned=learned,
+    )
+    found.reconfigure(config)
+    return found
+
+
+def policy_of(config: Config) -> RoutePolicy:
+    """What the configuration says about reads and writes."""
+    writes = config.transparent_write_routing
+    own = config.lag_routing.own_writes and not (writes.enabled and writes.sync_mode is SyncMode.ASYNC)
+    waits = writes.enabled and writes.sync_mode is not SyncMode.ASYNC
+    return RoutePolicy(
+        split=True,
+        consistency=Consistency.READ_YOUR_WRITES if own else Consistency.EVENTUAL,
+        wait_for_standby=writes.forward_timeout_ms / 1000 if waits else 0.0,
+        flushed=writes.enabled and writes.sync_mode is SyncMode.SEMI_SYNC,
+    )

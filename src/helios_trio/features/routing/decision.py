@@ -1,0 +1,140 @@
+"""Which server gets a request: filters refuse, preferences narrow down, a strategy takes one. Pure.
+
+Used by: features.routing.router (asks for each request), features.routing.explain (asks for the steps as well).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define
+
+from helios_trio.pipeline.routing import (
+    NEAREST,
+    PRIMARY,
+    ROUTE_WORDS,
+    Consistency,
+    Decision,
+    Filter,
+    Node,
+    Preference,
+    Question,
+    Step,
+    Strategy,
+)
+
+
+@define
+class Decider:
+    """Filters and preferences in their order, and the strategy at the end."""
+
+    filters: Sequence[Filter]
+    preferences: Sequence[Preference]
+    strategy: Strategy
+
+    def decide(self, question: Question, nodes: Sequence[Node]) -> Decision:
+        """Where the request goes; without the steps, which cost more than the decision."""
+        left: Sequence[Node] = [node for node in nodes if not self._refused(question, node)]
+        if not left:
+            return NOWHERE
+        for preference in self.preferences:
+            if len(left) == 1:
+                break
+            left = preference.prefer(question, left)
+        found = left[0] if len(left) == 1 else self.strategy.choose(question, left)
+        return Decision(backend=found.name, fell_back=found.writer and not question.must_write)
+
+    def _refused(self, question: Question, node: Node) -> bool:
+        return any(each.refuses(question, node) for each in self.filters)
+
+    def explain(self, question: Question, nodes: Sequence[Node]) -> Decision:
+        """The same, and what each of them did. A strategy that takes turns has had one by that."""
+        left, steps = list(nodes), list[Step]()
+        for each in self.filters:
+            reasons = {node.name: reason for node in left if (reason := each.refuses(question, node))}
+            left = [node for node in left if node.name not in reasons]
+            steps.append(_step(each.name, left, reasons))
+        for preference in self.preferences if left else ():
+            better = preference.prefer(question, left)
+            passed_by = {node.name: "others are preferred" for node in left if node not in better}
+            left = list(better)
+            steps.append(_step(preference.name, left, passed_by))
+        if not left:
+            return Decision(backend=None, steps=tuple(steps))
+        found = self.strategy.choose(question, left)
+        others = {node.name: f"{self.strategy.name} has taken another" for node in left if node is not found}
+        steps.append(_step(self.strategy.name, [found], others))
+        return Decision(
+            backend=found.name, fell_back=found.writer and not question.must_write, steps=tuple(steps)
+        )
+
+
+def _step(by: str, left: Sequence[Node], removed: dict[str, str]) -> Step:
+    return Step(by=by, left=tuple(node.name for node in left), removed=removed)
+
+
+#: No server is left.
+NOWHERE = Decision(backend=None)
+
+
+@define
+class InService:
+    """`pipeline.routing.Filter`: servers that cannot be reached, or that an operator has taken out."""
+
+    name: str = "in service"
+
+    def refuses(self, question: Question, node: Node) -> str:
+        """See `pipeline.routing.Filter`. Where writes go, is not decided here: they wait for their server."""
+        return "" if question.must_write else node.out
+
+
+@define
+class Role:
+    """`pipeline.routing.Filter`: what may write goes to the server that takes writes, whatever anybody wishes."""
+
+    name: str = "role"
+
+    def refuses(self, question: Question, node: Node) -> str:
+        """See `pipeline.routing.Filter`."""
+        if question.must_write:
+            return "" if node.writer else f"it takes no writes: {question.must_write}"
+        return "" if node.writer or node.standby else "it is neither the primary nor a standby"
+
+
+@define
+class Wished:
+    """`pipeline.routing.Filter`: what a hint or a setting of the session asks for (rule 36: of reads only)."""
+
+    name: str = "wish"
+
+    def refuses(self, question: Question, node: Node) -> str:
+        """See `pipeline.routing.Filter`."""
+        if question.must_write:
+            return ""
+        wish = question.wish
+        if wish.consistency is Consistency.STRONG and not node.writer:
+            return "the client wants strong consistency"
+        route = wish.route
+        if route is None or route == NEAREST:
+            return ""
+        if route == PRIMARY:
+            return "" if node.writer else "the client wants the primary"
+        if route in ROUTE_WORDS:
+            return "the client wants a standby" if node.writer else ""
+        return "" if node.name == route else f"the client wants {route}"
+
+
+@define
+class DefaultForReads:
+    """`pipeline.routing.Preference`: where reads go that nobody has said anything about."""
+
+    #: "replica", "primary" or "nearest"
+    word: str = "replica"
+    name: str = "default for reads"
+
+    def prefer(self, question: Question, nodes: Sequence[Node]) -> Sequence[Node]:
+        """See `pipeline.routing.Preference`."""
+        if question.wish.route is not None or self.word == NEAREST:
+            return nodes
+        wanted = [node for node in nodes if node.writer is (self.word == PRIMARY)]
+        return wanted or nodes
