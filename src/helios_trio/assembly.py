@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final
 
 import psycopg
 import trio
-from attrs import define, evolve
+from attrs import define
 
-from helios_trio.admin.access import Access
-from helios_trio.admin.keys import LOCAL, KeyRing, Role, make_key, read_keys
+from helios_trio.admin.keys import read_keys
 from helios_trio.admin.parts import Parts, Reloaded, Running
 from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
-from helios_trio.config.words import ClientTls, WithoutKey
 from helios_trio.control.connection import ControlConnection
 from helios_trio.directing import Directing, directing_of
 from helios_trio.embedded import EmbeddedCluster
@@ -29,27 +26,23 @@ from helios_trio.failing_over import controller_of
 from helios_trio.failing_over import reconfigure as reconfigure_failover
 from helios_trio.failover.controller import Controller
 from helios_trio.failover.counters import ReplayCounters
+from helios_trio.letting_in import access_of, client_tls_of, keepalive_of, limits_of, login_of, open_health
 from helios_trio.migration.fleet import LocalFleet
 from helios_trio.moving import Moving, moving_of
 from helios_trio.net.dial import ServerAddress
 from helios_trio.net.readiness import Readiness
 from helios_trio.net.tls import ClientTLS, ServerTLS
-from helios_trio.net.transport import Keepalive
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pipeline.rescue import Primaries
 from helios_trio.pool.connect import send_cancel
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.pools import Pools
-from helios_trio.proxy.auth_query import AuthQueryRunner
-from helios_trio.proxy.auth_rules import AuthRules
-from helios_trio.proxy.auth_secrets import AuthQuery, SecretChain, SecretSource
 from helios_trio.proxy.authentication import AuthenticationSettings
 from helios_trio.proxy.cancels import CancelRegistry
 from helios_trio.proxy.directory import ConfiguredDirectory
 from helios_trio.proxy.hub import Hubs
 from helios_trio.proxy.login import Login
-from helios_trio.proxy.serving import Proxy, ProxyLimits, shared_pid
-from helios_trio.proxy.userlist import AuthFile
+from helios_trio.proxy.serving import Proxy, shared_pid
 from helios_trio.proxy.watchdog import Watchdog
 from helios_trio.recovering import Recovering, recovering_of, settings_of
 from helios_trio.sql.cache import FactsCache
@@ -92,6 +85,8 @@ class Assembly:
 
     def reconfigure(self, config: Config) -> None:
         """Take over what can change while clients are connected. Raises ConfigError; nothing has changed then."""
+        if self.directing is not None:
+            self.directing.book.check(config.routing)
         login = login_of(config, self.topology, self.connect_as, self.login.settings)
         access = self.admin.access
         if config.admin.api_keys_file is not None:
@@ -232,6 +227,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
             switchover=moving.switchover,
             primaries=primaries,
             replays=replays,
+            rule_book=None if directing is None else directing.book,
             manual=watching.manual,
             started_at=time.time(),
         ),
@@ -253,25 +249,6 @@ async def _nothing_to_reload() -> Reloaded:
     return Reloaded(changed=(), needing_restart=())
 
 
-# -- who may use the admin listener ----------------------------------------------------------------------------
-
-
-def access_of(config: Config) -> tuple[Access, str | None]:
-    """Who may use the admin listener, and the key that was made if no file has any. Raises ConfigError."""
-    if config.admin.api_keys_file is not None:
-        return Access(KeyRing(read_keys(config.admin.api_keys_file)), open_health(config)), None
-    key, kept = make_key(LOCAL, Role.OPERATOR)
-    return Access(KeyRing((kept,)), open_health(config)), key
-
-
-def open_health(config: Config) -> bool:
-    """Whether health and metrics can be read without a key."""
-    address, words = config.proxy.admin_listen_address, config.admin.health_without_key
-    if words is WithoutKey.LOOPBACK:
-        return address is not None and address.is_loopback
-    return words is WithoutKey.ANYWHERE
-
-
 # -- servers ---------------------------------------------------------------------------------------------------
 
 
@@ -284,18 +261,6 @@ def server_tls_of(config: Config, backends: list[Backend]) -> dict[str, ServerTL
         for each in config.backends.pools
     }
     return {each.name: found.get(each.name) or ServerTLS() for each in backends}
-
-
-def keepalive_of(config: Config) -> Keepalive:
-    """TCP keepalive towards both sides."""
-    proxy = config.proxy
-    if proxy.tcp_keepalive_idle == float("inf"):
-        return Keepalive(enabled=False)
-    return Keepalive(
-        idle=max(1, round(proxy.tcp_keepalive_idle)),
-        interval=max(1, round(proxy.tcp_keepalive_interval)),
-        count=proxy.tcp_keepalive_count,
-    )
 
 
 @define
@@ -369,48 +334,3 @@ def virtual_pids(pools: Pools) -> Callable[[int], int]:
         return pid if found is None else shared_pid(found)
 
     return virtual_pid
-
-
-# -- clients ---------------------------------------------------------------------------------------------------
-
-
-def limits_of(config: Config) -> ProxyLimits:
-    """Limits that hold for all clients."""
-    return ProxyLimits(
-        max_clients=config.proxy.max_client_connections,
-        max_unauthenticated=config.proxy.max_unauthenticated_connections,
-        login_timeout=config.timeouts.login,
-        application_name_suffix=config.proxy.application_name_suffix or "",
-        keepalive=keepalive_of(config),
-    )
-
-
-def client_tls_of(config: Config) -> ClientTLS:
-    """TLS towards clients."""
-    tls = config.proxy.tls
-    return ClientTLS(
-        tls.mode, cert_file=tls.cert_file, key_file=tls.key_file, client_ca_file=tls.client_ca_file
-    )
-
-
-def login_of(
-    config: Config,
-    topology: Topology,
-    connect_as: Callable[[str, str], Awaitable[ControlConnection]],
-    settings: AuthenticationSettings,
-) -> Login:
-    """How clients prove who they are; `settings` keep their nonce over reloads, so that salts stay the same."""
-    auth = config.effective_auth
-    sources: list[SecretSource] = []
-    if auth.auth_file is not None:
-        sources.append(AuthFile(Path(auth.auth_file)))
-    if auth.auth_query is not None:
-        user, database = auth.auth_user or config.control.user, auth.auth_dbname
-        runner = AuthQueryRunner(auth.auth_query, lambda: connect_as(user, database))
-        sources.append(AuthQuery(runner.run))
-    verify_name = config.proxy.tls.mode is ClientTls.VERIFY_FULL
-    return Login(
-        AuthRules(auth.rules, auth.method),
-        SecretChain(sources),
-        evolve(settings, verify_certificate_name=verify_name),
-    )

@@ -5,7 +5,10 @@ Used by: assembly (makes it), app (runs it).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import os
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from random import Random
 from typing import Final
@@ -16,21 +19,26 @@ from attrs import define
 from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
-from helios_trio.config.routing import DefaultForReads, SyncMode
+from helios_trio.config.routing import Balancing, SyncMode, TenantSource
 from helios_trio.control.connection import ControlConnection
 from helios_trio.failover.acknowledged import Acknowledged
 from helios_trio.failover.journal import JournalLimits
 from helios_trio.features.lag_routing.gate import Gate, OwnWrites, Staleness
 from helios_trio.features.lag_routing.positions import Positions
+from helios_trio.features.load_balancer.latency import Latencies
 from helios_trio.features.load_balancer.strategies import strategy_of
 from helios_trio.features.routing import decision
 from helios_trio.features.routing.nodes import Nodes
+from helios_trio.features.routing.preferences import age_by_text, preferences_of
 from helios_trio.features.routing.router import RoutePolicy, Router
+from helios_trio.features.routing.rule_book import RuleBook, rule_book_of
 from helios_trio.features.routing.session import RoutedSession
+from helios_trio.features.routing.tenants import tenant_of
 from helios_trio.features.transparent_write_routing.learned import LearnedWriter, LearnedWriters
 from helios_trio.migration.fleet import LocalFleet
+from helios_trio.moving import state_folder
 from helios_trio.pipeline.backend import Backend
-from helios_trio.pipeline.routing import Consistency, Filter
+from helios_trio.pipeline.routing import Consistency, Filter, Question
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Pools
 from helios_trio.proxy.directory import ConfiguredDirectory
@@ -51,7 +59,10 @@ class Directing:
     """See the module."""
 
     topology: Topology
+    proxy: Proxy
+    book: RuleBook
     router: Router
+    latencies: Latencies
     positions: Positions
     gate: Gate
     own_writes: OwnWrites
@@ -75,7 +86,13 @@ class Directing:
         self.gate.note(name, topology.lag_seconds(node), topology.lag_bytes(node), trio.current_time())
 
     def reconfigure(self, config: Config) -> None:
-        """Take over what can change while clients are connected."""
+        """Take over what can change while clients are connected. Raises ConfigError; then nothing has changed."""
+        self.book.reconfigure(config.routing)
+        decider = self.router.decider
+        decider.preferences = preferences_of(config, self.book, age_by_text(_text_of, _now))
+        decider.strategy = strategy_of(config.load_balancer, Random())
+        self.latencies.reconfigure(config.load_balancer.latency_half_life)
+        self.proxy.tenant_of = _tenant_of(config.routing.tenant_from)
         self.router.policy = policy_of(config)
         limits = config.lag_routing
         if limits.limits:
@@ -98,9 +115,17 @@ def directing_of(
     proxy: Proxy,
     recovering: Recovering | None,
     connect: Connect,
+    environment: Mapping[str, str] = os.environ,
 ) -> Directing | None:
     """Make it, and have the proxy make such sessions; None: everything goes to one server."""
-    if not config.wants_routing:
+
+    def tied(database: str) -> str:
+        named = directory.config.database_for(database)
+        return (named.backend or "") if named is not None else ""
+
+    folder = state_folder(config, environment)
+    book = rule_book_of(config, topology=topology, placement=placement, folder=folder, tied=tied)
+    if book is None:
         return None
     positions = Positions(topology, connect)
     own_writes, gate, learned = OwnWrites(positions), Gate(), LearnedWriters()
@@ -108,14 +133,15 @@ def directing_of(
         decision.InService(),
         decision.Role(),
         decision.Wished(),
+        book.filter(),
         gate,
         Staleness(),
         own_writes,
     ]
-    split = config.routing.read_write_split or config.transparent_write_routing.enabled
-    default = config.routing.default_for_reads if split else DefaultForReads.PRIMARY
     decider = decision.Decider(
-        filters, [decision.DefaultForReads(default.value)], strategy_of(config.load_balancer, Random())
+        filters,
+        preferences_of(config, book, age_by_text(_text_of, _now)),
+        strategy_of(config.load_balancer, Random()),
     )
 
     async def open_pool(session: Session, backend: str) -> Pool:
@@ -126,8 +152,9 @@ def directing_of(
             text = (facts.normalised or "")[:_TEXT_KEPT]
             learned.learn(LearnedWriter(database, facts.fingerprint, text, sqlstate, trio.current_time()))
 
+    latencies = Latencies(config.load_balancer.latency_half_life)
     router = Router(
-        nodes=Nodes(topology, placement),
+        nodes=Nodes(topology, placement, latencies.of),
         decider=decider,
         policy=policy_of(config),
         freshness=positions if config.lag_routing.own_writes else None,
@@ -136,9 +163,13 @@ def directing_of(
         hints=config.routing.hints,
         learned=learned,
         learn=learn,
+        tenant_of=lambda session: proxy.tenant_of(
+            session.virtual.user, session.virtual.database, _settings(session)
+        ),
+        tap=latencies.tap if config.load_balancer.strategy is Balancing.LATENCY else _no_tap,
         open_pool=open_pool,
     )
-    directory.routed = True
+    directory.routed, directory.place = True, book.places.place
     make = partial(RoutedSession, router=router)
     if recovering is not None:
         recovering.session_type = make
@@ -152,13 +183,40 @@ def directing_of(
         )
     found = Directing(
         topology=topology,
+        proxy=proxy,
+        book=book,
         router=router,
+        latencies=latencies,
         positions=positions,
         gate=gate,
         own_writes=own_writes,
         learned=learned,
     )
     found.reconfigure(config)
+    return found
+
+
+def _text_of(question: Question) -> bytes:
+    return question.text
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _no_tap(backend: str) -> None:
+    """Nobody wants to know how a backend answers."""
+
+
+def _settings(session: Session) -> Mapping[str, str]:
+    """Of now, and of its start."""
+    return ChainMap(dict(session.virtual.label), dict(session.virtual.startup))
+
+
+def _tenant_of(source: TenantSource) -> Callable[[str, str, Mapping[str, str]], str]:
+    def found(user: str, database: str, settings: Mapping[str, str]) -> str:
+        return tenant_of(source, user=user, database=database, settings=settings)
+
     return found
 
 

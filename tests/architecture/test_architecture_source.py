@@ -27,6 +27,7 @@ LONG_FILES = {
     "session/requests.py": "one loop of the hot path: a call more would cost every message",
     "wire/replies.py": "the other loop of the hot path, with its tables",
     "proxy/session.py": "the callbacks of one client, which share its whole state",
+    "features/routing/session.py": "the same of a client whose requests go to several servers",
 }
 LOOSE_END = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 HOME_FOLDER = re.compile(r"(?<![\w.])/(home|root|Users)/\w")

@@ -78,7 +78,7 @@ class LocalFleet:
             user=virtual.user,
             database=virtual.database,
             application_name=virtual.label.get("application_name", ""),
-            tenant=virtual.startup.get("application_name", ""),
+            tenant=self._proxy.tenant_of(virtual.user, virtual.database, virtual.startup),
             client=session.transport.peer,
             backend=session.destination.backend.name,
             home=self._directory.home_of(virtual.database),

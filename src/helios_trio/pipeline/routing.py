@@ -75,6 +75,8 @@ class Question:
     must_write: str
     statements: Sequence[StatementFacts] = ()
     wish: Wish = ANYTHING
+    #: the statement as the client wrote it; empty where that is not known, or there are several
+    text: bytes = b""
     #: Trio's clock, seconds
     now: float = 0.0
     #: what a standby must have replayed; None: any state will do

@@ -1,13 +1,15 @@
-"""`BackendTap`: who wants to know how a backend's answers come, request by request.
+"""`BackendTap`: who wants to know how a backend's answers come; `Admission`: who says whether it may be asked at all.
 
-Called synchronously by the relay, so it must be fast, and must not fail.
+Called synchronously by the relay, request by request, so they must be fast, and must not fail.
 
-Used by: pool (has one for each backend, or none), proxy.session (calls), features (implement).
+Used by: features (circuit_breaker and load_balancer implement them, the routed session calls them).
 """
 
 from __future__ import annotations
 
 from typing import Protocol
+
+from helios_trio.errors import HeliosError
 
 
 class BackendTap(Protocol):
@@ -21,3 +23,16 @@ class BackendTap(Protocol):
 
     def note_lost(self, now: float, reason: str) -> None:
         """A connection was lost, or could not be opened."""
+
+
+class Admission(Protocol):
+    """Lets requests go to backends, or not. Never asked inside a transaction."""
+
+    def admit(self, backend: str, user: str, fingerprint: str | None, now: float) -> HeliosError | None:
+        """Let a request, or the beginning of a transaction, go to a backend; or what its client is told instead.
+
+        What was let in is to be `release`d, once.
+        """
+
+    def release(self, backend: str, user: str) -> None:
+        """What was let in has ended: answered, failed, moved away or given up."""

@@ -5,6 +5,8 @@ Used by: proxy.serving (for every client), app (makes it, replaces its configura
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import define
 
 from helios_trio.cluster.placement import Placement
@@ -29,11 +31,13 @@ class ConfiguredDirectory:
     placement: Placement
     #: requests of a session may go to several servers
     routed: bool = False
+    #: where rules have a session live: tenant, database, user -> backend; None: where it would without any
+    place: Callable[[str, str, str], str | None] = lambda tenant, database, user: None
 
     def destination(self, database: str, user: str, session: int, tenant: str) -> Destination:
         """See `proxy.serving.Directory`."""
         named = self._named(database)
-        home = self._backend(named).name
+        home = self.place(tenant, database, user) or self._backend(named).name
         return self._at(self.placement.place(home, session, tenant), named, database, user)
 
     def destination_at(self, backend: str, database: str, user: str) -> Destination:

@@ -6,7 +6,7 @@ Used by: app (gives `Proxy.serve_client` to the listeners, drains and reloads).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Final, Protocol
 
@@ -120,6 +120,8 @@ class Proxy:
         self.holds = Holds()
         #: waits for who takes over from a backend that may be dead, see `pipeline.rescue.Primaries`; None: nobody does
         self.settled: Callable[[str], Awaitable[str]] | None = None
+        #: what rules know a session by: user, database, settings -> tenant
+        self.tenant_of: Callable[[str, str, Mapping[str, str]], str] = _named_by_application
         #: relations that exist nowhere but here, by name without schema, and what they show
         self.relations: dict[str, Callable[[], Rows]] = {}
         self.unauthenticated = 0
@@ -216,7 +218,7 @@ class Proxy:
     async def _destination(self, number: int, admitted: Admitted) -> Destination:
         """Where the session goes, as soon as that backend is not held."""
         startup = admitted.startup
-        tenant = startup.text("application_name") or ""
+        tenant = self.tenant_of(startup.user, startup.database, startup.settings())
         while True:
             found = self.directory.destination(startup.database, startup.user, number, tenant)
             if not await self.holds.pass_by(found.backend.name):
@@ -371,6 +373,10 @@ def _context(virtual: VirtualSession, to: Destination) -> dict[str, object]:
 def shared_pid(session: int) -> int:
     """The virtual pid of a session that has no server process of its own; no system gives a process such a pid."""
     return (session & 0x3FFFFFFF) | 0x40000000
+
+
+def _named_by_application(user: str, database: str, settings: Mapping[str, str]) -> str:
+    return settings.get("application_name", "")
 
 
 async def _refuse(stream: FrameStream, report: bytes) -> None:

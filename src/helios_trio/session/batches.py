@@ -32,6 +32,8 @@ class Asked:
     texts: tuple[Facts, ...]
     #: the first statement as the client wrote it, comments and all
     source: bytes = b""
+    #: where the request ends in the bytes it was read from; 0: not known
+    end: int = 0
 
 
 #: Nobody can tell yet, and the client may wait for an answer to what it has sent so far.
@@ -57,9 +59,9 @@ def first_request(
         following = at + 1 + size
         if code == Frontend.QUERY and at == begun:
             text = data[at + 5 : following - 1]
-            return Asked((facts_of(text),), text) if following <= end else UNKNOWN
+            return Asked((facts_of(text),), text, following) if following <= end else UNKNOWN
         if code == Frontend.SYNC:
-            return Asked(tuple(executed) or tuple(parsed.values()), source)
+            return Asked(tuple(executed) or tuple(parsed.values()), source, following)
         if code not in _OF_A_BATCH or following > end:
             return UNKNOWN if code not in _OF_A_BATCH or end - begun > BATCH_LIMIT else None
         if code == Frontend.EXECUTE:

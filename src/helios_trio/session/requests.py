@@ -150,6 +150,8 @@ class RequestStream:
         self.route: Callable[[bytes, int], bool] | None = None
         #: `route` has said where the request goes at which the stream has stopped
         self.routed = False
+        #: where the request ends that `route` has answered itself: the stream goes on behind it; 0: it has not
+        self.answered_to = 0
         #: sees to it that the outcome of commits can be found out; None: it cannot
         self.guard: CommitGuard | None = None
         self._batch = _Batch.UNGUARDED
@@ -292,6 +294,12 @@ class RequestStream:
                 if not route(data, at):
                     self.need = Need.ROUTE
                     break
+                if self.answered_to:
+                    out = _cut(out, data, start, at)
+                    start = at = self.answered_to
+                    self.answered_to, forwarded = 0, False
+                    server = self.server
+                    continue
                 server, self.routed = self.server, True
             if server is None and not self._take_server(code, size):
                 if self.need is not _NOTHING:

@@ -56,7 +56,9 @@ class Decider:
             steps.append(_step(each.name, left, reasons))
         for preference in self.preferences if left else ():
             better = preference.prefer(question, left)
-            passed_by = {node.name: "others are preferred" for node in left if node not in better}
+            why = getattr(preference, "why", None)
+            reason = why(question) if why is not None else "others are preferred"
+            passed_by = {node.name: reason for node in left if node not in better}
             left = list(better)
             steps.append(_step(preference.name, left, passed_by))
         if not left:

@@ -27,6 +27,7 @@ from helios_trio.pipeline.routing import (
     Question,
     Wish,
 )
+from helios_trio.pipeline.taps import Admission, BackendTap
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import PoolKey, Pools
 from helios_trio.proxy.session import Session
@@ -75,6 +76,8 @@ class RouteCounters:
     refused: int = 0
     #: reads that lost their server, or were cancelled by its recovery, and were sent to the primary
     resent: int = 0
+    #: requests that a circuit, or a limit, has refused
+    not_admitted: int = 0
     #: parts of hints and settings that could not be understood, or name no server
     hints_ignored: int = 0
 
@@ -94,6 +97,10 @@ class Router:
     hints: bool = True
     tenant_of: Callable[[Session], str] = lambda session: ""
     learned: Learned | None = None
+    #: who wants to know how a backend answers; None: nobody
+    tap: Callable[[str], BackendTap | None] = lambda backend: None
+    #: who says whether a backend may be asked; None: everybody may
+    admission: Admission | None = None
     #: told what a standby has refused: database, the text, SQLSTATE
     learn: Callable[[str, Facts, str], None] = lambda database, facts, sqlstate: None
     #: finds the pool of a session on a backend, or makes it
@@ -113,6 +120,7 @@ class Router:
             must_write=self.why_writer(session, asked, wish),
             statements=[each for facts in asked.texts for each in facts.statements],
             wish=wish,
+            text=asked.source if len(asked.texts) == 1 else b"",
             now=now,
         )
 

@@ -16,22 +16,25 @@ from __future__ import annotations
 from typing import Any, Final
 
 import structlog
-import trio
 from attrs import evolve
 
 from helios_trio.config.words import PoolMode
-from helios_trio.errors import BackendUnavailable, HeliosError
+from helios_trio.errors import HeliosError
 from helios_trio.failover.asked import Names
+from helios_trio.failover.replay import ready, report
 from helios_trio.failover.replies import Difference
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.features.routing.explain import explaining_query, explanation
+from helios_trio.features.routing.own_floor import OwnFloor
 from helios_trio.features.routing.router import Router
-from helios_trio.pipeline.freshness import Floor
+from helios_trio.features.routing.search import search
 from helios_trio.pipeline.routing import Decision, Question
+from helios_trio.pipeline.taps import Admission
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import SlotStatus
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Destination
+from helios_trio.proxy.session import Ending
 from helios_trio.session.batches import UNKNOWN, Asked, first_request
 from helios_trio.session.requests import Need
 from helios_trio.session.server_side import ServerSide
@@ -48,8 +51,6 @@ _REFUSALS: Final = frozenset({"25006", "0A000"})
 _CONFLICTS: Final = frozenset({"40001", "40P01"})
 #: Routine that says 0A000 of a prepared statement whose columns have changed: that is the client's to hear.
 _STALE_PLAN: Final = "RevalidateCachedQuery"
-#: Seconds between questions to a standby whether it has come far enough.
-_POLL: Final = 0.002
 
 
 class RoutedSession(RecoverableSession):
@@ -57,16 +58,17 @@ class RoutedSession(RecoverableSession):
 
     __slots__ = (
         "_abandoned",
+        "_admitted",
         "_asking",
         "_choice",
-        "_floor",
+        "_fingerprint",
         "_only_writer",
         "_parked",
         "_plain",
         "_served_by",
-        "_wrote",
         "decision",
         "keeps",
+        "own",
         "router",
     )
 
@@ -86,21 +88,23 @@ class RoutedSession(RecoverableSession):
         self._asking = False
         #: all that was sent over this connection is reads that stand by themselves
         self._plain = False
-        #: it may have written something since its floor was asked for
-        self._wrote = False
-        self._floor: Floor | None = None
+        #: what it has written
+        self.own = OwnFloor(router.freshness)
         #: why a standby is being left: what it still says does not count
         self._abandoned = ""
         #: until the next quiet moment everything goes to the server that takes writes
         self._only_writer = False
         self._served_by = ""
+        #: the backend where its request was let in, and which statement that is
+        self._admitted = ""
+        self._fingerprint: str | None = None
 
     def show(self, name: str) -> str | None:
         """See `Session`."""
         if name == "helios.last_route":
             return "" if self.decision is None else self.decision.backend or ""
         if name == "helios.floor":
-            return "" if self._floor is None else str(self._floor)
+            return "" if self.own.floor is None else str(self.own.floor)
         return super().show(name)
 
     def explain_route(self, facts: Facts, text: bytes) -> str | None:
@@ -110,8 +114,8 @@ class RoutedSession(RecoverableSession):
             return None
         asked = Asked((self.facts_of(inner),), text)
         question = self.router.question(self, asked, self.readiness.now)
-        if not question.must_write and self.router.wants_own_writes(question) and self._floor is not None:
-            question = evolve(question, floor=self._floor)
+        if not question.must_write and self.router.wants_own_writes(question):
+            question = evolve(question, floor=self.own.floor)
         lines = explanation(self.router.explain(self, question), question)
         return explaining_query(lines, highest_parameter(inner))
 
@@ -128,11 +132,8 @@ class RoutedSession(RecoverableSession):
         if connection is not None and not self._may_leave(connection):
             if self.reading:
                 return self._stays_on_reader(connection, data, at)
-            self._wrote = True
+            self.own.wrote = True
             return True
-        choice, self._choice = self._choice, None
-        if choice is not None:
-            return self._go(choice)
         if self._asking:
             return False
         asked = first_request(data, at, self.requests.facts_of, self.virtual.statements)
@@ -142,7 +143,12 @@ class RoutedSession(RecoverableSession):
             asked = UNKNOWN  # there is no more to come
         if connection is not None:
             self._release()
-        return self._decide(asked)
+        choice, self._choice = self._choice, None
+        if choice is not None:
+            self._go(choice)
+        elif not self._decide(asked):
+            return False
+        return self.router.admission is None or self._enter(self.router.admission, asked, len(data))
 
     def _may_leave(self, connection: BackendConnection) -> bool:
         """Nothing binds the session to the connection it has."""
@@ -170,27 +176,19 @@ class RoutedSession(RecoverableSession):
         router = self.router
         question = router.question(self, asked, self.readiness.now)
         if question.must_write:
-            self._wrote = True
+            self.own.wrote = True
         if self.recovering or self._only_writer or not router.may_read_elsewhere(question):
             return self._go(self.pool)
         self._plain = _stands_alone(asked)
         if router.wants_own_writes(question):
-            self._drop_outdated_floor()
-            if self._wrote:
+            if not self.own.is_known:
                 return self._ask(question)
-            if self._floor is not None:
-                question = evolve(question, floor=self._floor)
+            question = evolve(question, floor=self.own.floor)
         decision = router.decide(self, question)
         if decision.backend is None or (decision.fell_back and question.floor is not None):
             return self._ask(question)
         pool = router.pool_of(self, decision.backend)
         return self._ask(question, decision) if pool is None else self._go(pool, decision)
-
-    def _drop_outdated_floor(self) -> None:
-        """Positions on another timeline mean nothing: the new primary is asked (rule 34)."""
-        floor, freshness = self._floor, self.router.freshness
-        if floor is not None and freshness is not None and not freshness.is_current(floor):
-            self._wrote, self._floor = True, None
 
     def _go(self, pool: Pool, decision: Decision | None = None) -> bool:
         self.lender = pool
@@ -200,6 +198,29 @@ class RoutedSession(RecoverableSession):
             counters.fell_back += decision.fell_back
         counters.by_backend[pool.backend.name] += 1
         return True
+
+    def _enter(self, admission: Admission, asked: Asked, size: int) -> bool:
+        """Have the request let in where it goes; one that is not is answered here, with the reason."""
+        self._leave()
+        backend = self.lender.backend.name
+        self._fingerprint = asked.texts[0].fingerprint if len(asked.texts) == 1 else None
+        refusal = admission.admit(backend, self.virtual.user, self._fingerprint, self.readiness.now)
+        if refusal is None:
+            self._admitted = backend
+        elif self.recovering or not asked.end:
+            self.end(Ending.REFUSED, refusal)
+        else:
+            self.router.counters.not_admitted += 1
+            self.tell(report(refusal) + ready(Status.IDLE))
+            self.journal.clear(size - asked.end)
+            self.requests.answered_to = asked.end
+        return True
+
+    def _leave(self) -> None:
+        """What was let in has ended."""
+        if self._admitted and self.router.admission is not None:
+            self.router.admission.release(self._admitted, self.virtual.user)
+        self._admitted = ""
 
     def _ask(self, question: Question, decision: Decision | None = None) -> bool:
         """What must be known first is found out by a task; meanwhile the client's bytes are kept.
@@ -216,7 +237,7 @@ class RoutedSession(RecoverableSession):
         pool, destination = self.pool, self.destination
         try:
             if decision is None:
-                decision = await self._wait_for_server(question)
+                decision = await search(self.router, self, question, self.own)
             if decision.backend is not None:
                 pool = await self._pool_at(decision.backend)
         except HeliosError as error:
@@ -241,54 +262,6 @@ class RoutedSession(RecoverableSession):
     async def _pool_at(self, backend: str) -> Pool:
         known = self.router.pool_of(self, backend)
         return known if known is not None else await self.router.open_pool(self, backend)
-
-    async def _wait_for_server(self, question: Question) -> Decision:
-        """The floor, if there must be one; then a server that will do, as soon as there is one.
-
-        Raises BackendUnavailable: there was none in time.
-        """
-        router = self.router
-        if router.wants_own_writes(question):
-            question = await self._with_own_floor(question)
-        decision = router.decide(self, question)
-        if decision.fell_back and question.floor is not None:
-            decision = await self._wait_for_standby(question, question.floor) or decision
-        wait = question.wish.timeout if question.wish.timeout is not None else self.policy.queue_timeout
-        with trio.move_on_after(wait):
-            while decision.backend is None:
-                router.counters.waits += 1
-                await trio.sleep(_LOOK)
-                decision = router.decide(self, question)
-        if decision.backend is None:
-            raise _nowhere(router.explain(self, question), wait)
-        return decision
-
-    async def _with_own_floor(self, question: Question) -> Question:
-        """With what this session has written as the least that a standby must have."""
-        freshness = self.router.freshness
-        if self._wrote and freshness is not None:
-            self._wrote = False
-            try:
-                self._floor = await freshness.floor()
-            except BaseException:
-                self._wrote = True
-                raise
-            self.router.counters.floors += 1
-        return question if self._floor is None else evolve(question, floor=self._floor)
-
-    async def _wait_for_standby(self, question: Question, floor: Floor) -> Decision | None:
-        """A standby may be there although the last probe has not seen it yet; how long it is waited for is policy."""
-        router, freshness = self.router, self.router.freshness
-        assert freshness is not None, "there is a floor"
-        flushed = router.policy.flushed
-        deadline = trio.current_time() + router.policy.wait_for_standby
-        while names := router.late_standbys(self):
-            await freshness.look(names, floor, flushed=flushed)
-            decision = router.decide(self, question)
-            if not decision.fell_back or trio.current_time() >= deadline:
-                return decision
-            await trio.sleep(_POLL)
-        return None
 
     # -- connections -------------------------------------------------------------------------------------------
 
@@ -362,6 +335,7 @@ class RoutedSession(RecoverableSession):
             self.pool.give_back_used(connection)
         super().give_up_lease()
         self._note_served()
+        self._leave()
 
     def go_on(self) -> None:
         """See `Session`: what was decided before it stood still may not hold any more."""
@@ -399,8 +373,15 @@ class RoutedSession(RecoverableSession):
             self._leave_standby()
             return
         connection = self._connection
-        if connection is not None and connection.side.replies.status == Status.IDLE:
-            self._only_writer = False
+        if connection is not None and self._served_by:
+            if (tap := self.router.tap(self._served_by)) is not None:
+                now = self.readiness.now
+                tap.note_answer(
+                    now, now - self.active_since, user=self.virtual.user, fingerprint=self._fingerprint
+                )
+            if connection.side.replies.status == Status.IDLE:
+                self._only_writer = False
+                self._leave()
         super().on_server_ready()
         if self._awaits_route:
             self._resume()
@@ -412,6 +393,11 @@ class RoutedSession(RecoverableSession):
             if _is_of_a_standby(fields) and self._is_first():
                 self._abandoned = fields.sqlstate
                 return b""
+        if (tap := self.router.tap(self._served_by)) is not None:
+            sqlstate = ErrorFields.decode(frame[5:]).sqlstate
+            tap.note_error(
+                self.readiness.now, sqlstate, user=self.virtual.user, fingerprint=self._fingerprint
+            )
         return super().on_server_error(frame, head)
 
     def _is_first(self) -> bool:
@@ -460,6 +446,7 @@ class RoutedSession(RecoverableSession):
         if self.reading:
             self._only_writer = True
             self.router.suspect(self.lender.backend.name, reason)
+        self._leave()
         super()._begin_recovery(connection, reason, mid_message=mid_message, doom=doom)
         self.lender = self.pool
         self._note_served()
@@ -478,10 +465,6 @@ class RoutedSession(RecoverableSession):
         super()._refused(error)
 
 
-#: Seconds between looks whether there is a server that will do.
-_LOOK: Final = 0.01
-
-
 def _is_of_a_standby(fields: ErrorFields) -> bool:
     """Whether the primary would perhaps not have reported this error."""
     return fields.sqlstate in _REFUSALS | _CONFLICTS and fields.get("R") != _STALE_PLAN
@@ -494,16 +477,3 @@ def _stands_alone(asked: Asked) -> bool:
 
 def _only_begins(facts: Facts) -> bool:
     return facts.parsed and all(each.transaction is not None for each in facts.statements)
-
-
-def _nowhere(decision: Decision, seconds: float) -> BackendUnavailable:
-    """No server will do: which filter has removed which."""
-    removed = [
-        f"{name}: {reason} ({step.by})" for step in decision.steps for name, reason in step.removed.items()
-    ]
-    return BackendUnavailable(
-        f"no server will do for this request within {seconds:g} s",
-        sqlstate="08006",
-        detail="; ".join(removed) or None,
-        hint="Retry later, or ask for less.",
-    )
