@@ -32,7 +32,8 @@ from helios_trio.pool.planner import SlotStatus
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Destination, Pools
 from helios_trio.proxy.cancels import CancelRegistry
-from helios_trio.proxy.serving import Proxy, ProxyCounters, ProxyLimits
+from helios_trio.proxy.limits import ProxyCounters, ProxyLimits
+from helios_trio.proxy.serving import Proxy
 from helios_trio.sql.cache import FactsCache
 
 STARTED_AT = 1_800_000_000.0

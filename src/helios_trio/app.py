@@ -158,6 +158,8 @@ async def run(parts: Assembly, options: ServeOptions, listeners: list[Listener],
             await core.start(parts.recovering.run)
         if parts.directing is not None:
             await core.start(parts.directing.run)
+        if parts.breaking is not None:
+            await core.start(parts.breaking.run)
         if parts.cluster is not None:
             core.start_soon(parts.cluster.watch)
         core.start_soon(parts.watchdog.run)

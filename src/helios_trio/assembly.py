@@ -15,6 +15,7 @@ from attrs import define
 
 from helios_trio.admin.keys import read_keys
 from helios_trio.admin.parts import Parts, Reloaded, Running
+from helios_trio.breaking import STATUS, Breaking, breaking_of
 from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
@@ -78,6 +79,8 @@ class Assembly:
     recovering: Recovering | None
     #: None: all requests of a session go to one server
     directing: Directing | None
+    #: None: no backend has a circuit
+    breaking: Breaking | None
     admin: Parts
     connect_control: ConnectControl
     #: the API key that was made because no file has any; to be shown once
@@ -85,7 +88,7 @@ class Assembly:
 
     def reconfigure(self, config: Config) -> None:
         """Take over what can change while clients are connected. Raises ConfigError; nothing has changed then."""
-        if self.directing is not None:
+        if self.directing is not None and self.directing.book is not None:
             self.directing.book.check(config.routing)
         login = login_of(config, self.topology, self.connect_as, self.login.settings)
         access = self.admin.access
@@ -106,6 +109,8 @@ class Assembly:
             self.recovering.config, self.recovering.means.settings = config, settings_of(config)
         if self.directing is not None:
             self.directing.reconfigure(config)
+        if self.breaking is not None:
+            self.breaking.reconfigure(config)
         limit_holds(self.proxy, config)
 
     @property
@@ -180,6 +185,18 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         counters=replays,
         connect_to=control.connect_to,
     )
+    breaking = breaking_of(
+        config,
+        topology=topology,
+        placement=placement,
+        pools=pools,
+        fleet=moving.fleet,
+        events=moving.events,
+        connect=control.connect,
+        suspect=None if primaries is None else primaries.suspect,
+    )
+    if breaking is not None:
+        proxy.relations[STATUS] = breaking.status
     directing = directing_of(
         config,
         topology=topology,
@@ -189,6 +206,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         directory=directory,
         proxy=proxy,
         recovering=recovering,
+        breakers=None if breaking is None else breaking.breakers,
         connect=control.connect,
     )
     access, made_key = access_of(config)
@@ -210,6 +228,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         primaries=primaries,
         recovering=recovering,
         directing=directing,
+        breaking=breaking,
         admin=Parts(
             proxy=proxy,
             pools=pools,
@@ -227,6 +246,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
             switchover=moving.switchover,
             primaries=primaries,
             replays=replays,
+            breakers=None if breaking is None else breaking.breakers,
             rule_book=None if directing is None else directing.book,
             manual=watching.manual,
             started_at=time.time(),

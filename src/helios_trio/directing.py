@@ -9,7 +9,7 @@ import os
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from random import Random
 from typing import Final
 
@@ -23,6 +23,7 @@ from helios_trio.config.routing import Balancing, SyncMode, TenantSource
 from helios_trio.control.connection import ControlConnection
 from helios_trio.failover.acknowledged import Acknowledged
 from helios_trio.failover.journal import JournalLimits
+from helios_trio.features.circuit_breaker.breakers import Breakers
 from helios_trio.features.lag_routing.gate import Gate, OwnWrites, Staleness
 from helios_trio.features.lag_routing.positions import Positions
 from helios_trio.features.load_balancer.latency import Latencies
@@ -39,6 +40,7 @@ from helios_trio.migration.fleet import LocalFleet
 from helios_trio.moving import state_folder
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pipeline.routing import Consistency, Filter, Question
+from helios_trio.pipeline.taps import BackendTap, BothTaps
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Pools
 from helios_trio.proxy.directory import ConfiguredDirectory
@@ -60,7 +62,8 @@ class Directing:
 
     topology: Topology
     proxy: Proxy
-    book: RuleBook
+    #: None: only circuits have a say
+    book: RuleBook | None
     router: Router
     latencies: Latencies
     positions: Positions
@@ -87,13 +90,14 @@ class Directing:
 
     def reconfigure(self, config: Config) -> None:
         """Take over what can change while clients are connected. Raises ConfigError; then nothing has changed."""
-        self.book.reconfigure(config.routing)
         decider = self.router.decider
-        decider.preferences = preferences_of(config, self.book, age_by_text(_text_of, _now))
+        if self.book is not None:
+            self.book.reconfigure(config.routing)
+            decider.preferences = preferences_of(config, self.book, age_by_text(_text_of, _now))
         decider.strategy = strategy_of(config.load_balancer, Random())
         self.latencies.reconfigure(config.load_balancer.latency_half_life)
         self.proxy.tenant_of = _tenant_of(config.routing.tenant_from)
-        self.router.policy = policy_of(config)
+        self.router.policy = policy_of(config, routes=self.book is not None)
         limits = config.lag_routing
         if limits.limits:
             self.gate.max_lag = limits.max_lag
@@ -114,6 +118,7 @@ def directing_of(
     directory: ConfiguredDirectory,
     proxy: Proxy,
     recovering: Recovering | None,
+    breakers: Breakers | None,
     connect: Connect,
     environment: Mapping[str, str] = os.environ,
 ) -> Directing | None:
@@ -125,7 +130,7 @@ def directing_of(
 
     folder = state_folder(config, environment)
     book = rule_book_of(config, topology=topology, placement=placement, folder=folder, tied=tied)
-    if book is None:
+    if book is None and breakers is None:
         return None
     positions = Positions(topology, connect)
     own_writes, gate, learned = OwnWrites(positions), Gate(), LearnedWriters()
@@ -133,16 +138,17 @@ def directing_of(
         decision.InService(),
         decision.Role(),
         decision.Wished(),
-        book.filter(),
         gate,
         Staleness(),
         own_writes,
     ]
-    decider = decision.Decider(
-        filters,
-        preferences_of(config, book, age_by_text(_text_of, _now)),
-        strategy_of(config.load_balancer, Random()),
-    )
+    if book is not None:
+        filters.insert(3, book.filter())
+        directory.place = book.places.place
+    if breakers is not None:
+        filters.insert(1, breakers)
+    preferences = [] if book is None else preferences_of(config, book, age_by_text(_text_of, _now))
+    decider = decision.Decider(filters, preferences, strategy_of(config.load_balancer, Random()))
 
     async def open_pool(session: Session, backend: str) -> Pool:
         return (await fleet.place_of(session, backend)).pool
@@ -156,7 +162,7 @@ def directing_of(
     router = Router(
         nodes=Nodes(topology, placement, latencies.of),
         decider=decider,
-        policy=policy_of(config),
+        policy=policy_of(config, routes=book is not None),
         freshness=positions if config.lag_routing.own_writes else None,
         pools=pools,
         safe=SafeFunctions(config.routing.safe_functions) if config.routing.safe_functions else None,
@@ -166,10 +172,11 @@ def directing_of(
         tenant_of=lambda session: proxy.tenant_of(
             session.virtual.user, session.virtual.database, _settings(session)
         ),
-        tap=latencies.tap if config.load_balancer.strategy is Balancing.LATENCY else _no_tap,
+        tap=_tap_of(config, latencies, breakers),
+        admission=breakers,
         open_pool=open_pool,
     )
-    directory.routed, directory.place = True, book.places.place
+    directory.routed = True
     make = partial(RoutedSession, router=router)
     if recovering is not None:
         recovering.session_type = make
@@ -204,6 +211,22 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _tap_of(
+    config: Config, latencies: Latencies, breakers: Breakers | None
+) -> Callable[[str], BackendTap | None]:
+    """Who is told how a backend answers: the balancer, its circuit, both or nobody."""
+    if config.load_balancer.strategy is not Balancing.LATENCY:
+        return _no_tap if breakers is None else breakers.tap
+    if breakers is None:
+        return latencies.tap
+
+    def both(backend: str) -> BackendTap:
+        circuit, latency = breakers.tap(backend), latencies.tap(backend)
+        return latency if circuit is None else BothTaps(circuit, latency)
+
+    return cache(both)
+
+
 def _no_tap(backend: str) -> None:
     """Nobody wants to know how a backend answers."""
 
@@ -220,13 +243,13 @@ def _tenant_of(source: TenantSource) -> Callable[[str, str, Mapping[str, str]], 
     return found
 
 
-def policy_of(config: Config) -> RoutePolicy:
+def policy_of(config: Config, *, routes: bool) -> RoutePolicy:
     """What the configuration says about reads and writes."""
     writes = config.transparent_write_routing
     own = config.lag_routing.own_writes and not (writes.enabled and writes.sync_mode is SyncMode.ASYNC)
     waits = writes.enabled and writes.sync_mode is not SyncMode.ASYNC
     return RoutePolicy(
-        split=True,
+        routes=routes,
         consistency=Consistency.READ_YOUR_WRITES if own else Consistency.EVENTUAL,
         wait_for_standby=writes.forward_timeout_ms / 1000 if waits else 0.0,
         flushed=writes.enabled and writes.sync_mode is SyncMode.SEMI_SYNC,

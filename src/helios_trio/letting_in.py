@@ -22,8 +22,8 @@ from helios_trio.proxy.auth_query import AuthQueryRunner
 from helios_trio.proxy.auth_rules import AuthRules
 from helios_trio.proxy.auth_secrets import AuthQuery, SecretChain, SecretSource
 from helios_trio.proxy.authentication import AuthenticationSettings
+from helios_trio.proxy.limits import ProxyLimits
 from helios_trio.proxy.login import Login
-from helios_trio.proxy.serving import ProxyLimits
 from helios_trio.proxy.userlist import AuthFile
 
 # -- operators -------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class HealthChanged:
     name: str
     healthy: bool | None
     role: NodeRole
-    #: empty when all is well
+    #: empty when all is well; another reason alone is no news
     reason: str
 
 
@@ -74,7 +74,8 @@ class Herald:
 
     topology: Topology
     _listeners: list[Listener] = field(factory=list, init=False)
-    _health: dict[str, HealthChanged] = field(factory=dict, init=False)
+    #: `NodeState.standing` of each server, as it was told
+    _standing: dict[str, tuple[NodeRole, bool | None, str]] = field(factory=dict, init=False)
     _primary: tuple[str | None, PrimaryStatus] = field(default=(None, PrimaryStatus.NONE), init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -114,10 +115,9 @@ class Herald:
     def look(self, name: str) -> None:
         """Something may have changed about that server, or about who is primary."""
         node = self.topology.nodes[name]
-        found = HealthChanged(name=name, healthy=node.healthy, role=node.role, reason=node.reason)
-        if found != self._health.get(name):
-            self._health[name] = found
-            self.tell(found)
+        if node.standing != self._standing.get(name):
+            self._standing[name] = node.standing
+            self.tell(HealthChanged(name=name, healthy=node.healthy, role=node.role, reason=node.reason))
         before, now = self._primary, (self.topology.primary_name, self.topology.primary_status)
         if now != before:
             self._primary = now

@@ -71,6 +71,15 @@ class NodeState:
         """Whether writes sent to it may succeed; True while nobody has looked."""
         return self.role is NodeRole.PRIMARY and not (self.observed and self.observed.in_recovery)
 
+    @property
+    def standing(self) -> tuple[NodeRole, bool | None, str]:
+        """What is news when it changes: role, health, and why a server that answers is not what it should be.
+
+        A server that does not answer says so in many words, by turns: who asks it anew is refused, who has asked it
+        before waits in vain. Those are one and the same news.
+        """
+        return self.role, self.healthy, self.reason if self.healthy else ""
+
     def supersedes(self, other: NodeState) -> bool:
         """Whether this is a primary with newer data than another copy of the same (rule 25)."""
         return (
@@ -213,7 +222,7 @@ class Topology:
     # -- news ------------------------------------------------------------------------------------------------
 
     def note_answer(self, name: str, seen: Observation, now: float, asked_at: float | None = None) -> bool:
-        """A server has answered a probe; returns whether its role, health or reason has changed.
+        """A server has answered a probe; returns whether that is news (`NodeState.standing`).
 
         An answer to a question put before that of the last answer is overtaken news, and ignored: a probe under way
         while a standby is promoted would make it a standby again. `asked_at`: when it was put; default: just now.
@@ -222,7 +231,7 @@ class Topology:
         asked_at = now if asked_at is None else asked_at
         if asked_at < node.asked_at:
             return False
-        before = evolve(node)
+        before = node.standing
         if seen.standby_name is None and node.observed is not None:
             # without its primary a standby has no name, but is still the one that had it
             seen = evolve(seen, standby_name=node.observed.standby_name)
@@ -235,16 +244,16 @@ class Topology:
         if node is self.writer and not seen.in_recovery and seen.position is not None:
             self._positions.note(seen.position, asked_at, seen.system_identifier)
         self._tell(name)
-        return _differ(before, node)
+        return node.standing != before
 
     def note_failure(self, name: str, reason: str, now: float) -> bool:
         """A server cannot be reached or does not let us ask; returns as `note_answer` does."""
         node = self.nodes[name]
-        before = evolve(node)
+        before = node.standing
         node.checked_at = now
         node.healthy, node.reason = False, reason
         self._tell(name)
-        return _differ(before, node)
+        return node.standing != before
 
     def note_timeout(self, name: str, reason: str, now: float) -> bool:
         """A server has not answered in time, as busy ones do now and then; returns as `note_answer` does."""
@@ -300,7 +309,3 @@ class Topology:
         if name is not None:
             self._follow(name)
         return news
-
-
-def _differ(before: NodeState, after: NodeState) -> bool:
-    return (before.role, before.healthy, before.reason) != (after.role, after.healthy, after.reason)

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from attrs import define, field
 
 from helios_trio.failover.replies import frames_of
+from helios_trio.session.guarding import is_copy_in
 from helios_trio.session.preparing import STATEMENT, read_bind, read_parse
 from helios_trio.sql.facts import UNPARSED, Facts, StatementFacts
 from helios_trio.sql.kinds import CopyPeer, StatementKind, TransactionVerb
@@ -195,6 +196,8 @@ def may_have_stayed(texts: Sequence[Facts], begun_in: int, *, whole: bool) -> bo
 
 def _is_noted(texts: Sequence[Facts], begun_in: int) -> bool:
     """Whether the id that is written with these is that of all they do."""
+    if len(texts) == 1 and is_copy_in(texts[0]):
+        return True
     if all(facts.is_single_write or (facts.plain and not facts.writes) for facts in texts):
         return True
     return texts[-1].is_commit and not may_have_stayed(texts[:-1], begun_in, whole=False)

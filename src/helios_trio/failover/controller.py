@@ -2,7 +2,8 @@
 
 One search at a time for each set of servers with the same data (`failover.succession`). Sessions that lost their server
 say so (`suspect`), and wait (`settled`) until the primary is found: the old one, if it lives, within milliseconds. They
-are let go a group at a time. Former primaries are taken care of afterwards (`failover.aftermath`).
+are let go by urgency (`failover.turns`), a group at a time. Former primaries are taken care of afterwards
+(`failover.aftermath`).
 
 Used by: failing_over (makes it), app (runs it), proxy (through `pipeline.rescue.Primaries`), admin (shows it).
 """
@@ -10,6 +11,7 @@ Used by: failing_over (makes it), app (runs it), proxy (through `pipeline.rescue
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import count
 from typing import Final
 
@@ -26,7 +28,9 @@ from helios_trio.failover.redirection import Primary
 from helios_trio.failover.signs import Sign
 from helios_trio.failover.steps import FailoverCourse, FailoverOutcome, FailoverReport, FailoverStep
 from helios_trio.failover.succession import Order, Succession, patience_of
+from helios_trio.failover.turns import Turns
 from helios_trio.migration.errors import Conflict, Fault, NotFound
+from helios_trio.pipeline.rescue import Urgency
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +54,10 @@ class Controller:
     _verified: dict[str, int] = field(factory=dict, init=False)
     _news: trio.Event = field(factory=trio.Event, init=False)
     _ids: Iterator[int] = field(factory=lambda: count(1), init=False)
+    #: by set of servers with the same data
+    _turns: dict[str, Turns] = field(factory=dict, init=False)
+    #: new primaries at which new clients still wait
+    _held: set[str] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.aftermath = Aftermath(self.means)
@@ -78,12 +86,12 @@ class Controller:
             self._searches[key] = search = self._search(node, reason)
             self._nursery.start_soon(self._carry_out, key, search)
 
-    async def settled(self, backend: str) -> str:
+    async def settled(self, backend: str, urgency: Urgency = Urgency.NEW) -> str:
         """See `pipeline.rescue.Primaries`."""
         seconds = self.means.settings.failover_timeout
         with trio.move_on_after(seconds):
             name = await self._wait_for(backend, self.means.looks)
-            await trio.sleep_until(self.pacer.slot(trio.current_time()))
+            await self._turns_of(backend).come(urgency)
             self._require_wanted(backend, name)
             return name
         raise BackendUnavailable(
@@ -92,6 +100,14 @@ class Controller:
             detail=self._why_not(),
             hint="Retry later.",
         )
+
+    def precedence(self, backend: str, urgency: Urgency) -> AbstractContextManager[None]:
+        """See `pipeline.rescue.Primaries`."""
+        return self._turns_of(backend).precedence(urgency)
+
+    def _turns_of(self, backend: str) -> Turns:
+        node = self.means.topology.nodes.get(backend)
+        return self._turns.setdefault(backend if node is None else _set_of(node), Turns(self.pacer))
 
     async def _wait_for(self, backend: str, before: int) -> str:
         """The primary, as soon as it is one for certain: by a look after the one numbered so, or as just promoted."""
@@ -249,6 +265,8 @@ class Controller:
             means.sessions.reopen(course.source)
             return
         search.serious = True
+        self._held.add(found.name)  # new clients come there from now on, and are the last to be let in
+        means.sessions.hold(found.name)
         means.sessions.cut_off(course.source, f"{found.name} has succeeded it")
         self.aftermath.add(course.source, found.name)
 
@@ -261,13 +279,26 @@ class Controller:
             elif found.name != course.source:
                 course.enter(FailoverStep.RELEASE, trio.current_time())
             if search.serious:
-                await self.means.sessions.release(course.source)
+                await self._let_in(course.source, None if found is None else found.name)
             if found is not None and found.name != course.source:
                 await self._take_along(course, found.name)
         finally:
             self._end(search, found)
         if self._nursery is not None and not self._searches:
             self.aftermath.resume(self._nursery)
+
+    async def _let_in(self, source: str, target: str | None) -> None:
+        """Those who came meanwhile go behind those who were there (rule 27)."""
+        if target is not None:
+            await trio.sleep(
+                self.pacer.interval
+            )  # until all who have just lost their connection have noticed
+            await self._turns_of(source).wait_for_others()
+        await self.means.sessions.release(source)
+        if target in self._held:
+            self._held.remove(target)
+            if all(each.course.source != target for each in self._searches.values()):
+                await self.means.sessions.release(target)
 
     async def _take_along(self, course: FailoverCourse, target: str) -> None:
         if self.means.settings.actions.migrate_sessions:

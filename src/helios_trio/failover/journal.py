@@ -26,10 +26,14 @@ _LOOK_AT: Final = 512 * 1024
 #: Bytes of one request, such as the data of a COPY FROM STDIN, that are kept; one with more cannot be replayed.
 COPY_KEPT: Final = 8 * 1024 * 1024
 
+#: Bytes of its Query that are kept all the same: what it is tells what may have become of it.
+_QUERY_KEPT: Final = 64 * 1024
+
 _head_at = Struct("!BI").unpack_from
 _HEAD_SIZE: Final = 5
 #: Messages of a client that end what it waits for.
 _ENDS: Final = frozenset({Frontend.QUERY, Frontend.SYNC, Frontend.FUNCTION_CALL})
+_COPY_DATA: Final = Frontend.COPY_DATA
 _COPY: Final = frozenset({Frontend.COPY_DATA, Frontend.COPY_DONE, Frontend.COPY_FAIL})
 
 
@@ -53,13 +57,27 @@ class Exchange:
     status: int | None = None
     #: the client has sent all of it
     whole: bool = False
-    #: it was too long: its text is gone
+    #: it was too long: its text is gone, but for the Query that it began with
     dropped: bool = False
+    #: the data of its COPY FROM STDIN is at its end
+    copy_done: bool = False
 
     @property
     def done(self) -> bool:
         """It was answered to its end."""
         return self.status is not None
+
+    def drop(self) -> None:
+        """Forget its text."""
+        _, size = _head_at(self.request, 0)
+        is_query = self.request[0] == Frontend.QUERY and size < _QUERY_KEPT
+        del self.request[1 + size if is_query else _HEAD_SIZE :]
+        self.dropped = True
+
+    @property
+    def is_known_copy(self) -> bool:
+        """It is too long for its data, which belongs to a Query that is known."""
+        return self.dropped and len(self.request) > _HEAD_SIZE
 
     @property
     def size(self) -> int:
@@ -114,13 +132,14 @@ class Cutter:
         at, end = min(self._request_gap, len(data)), len(data)
         if at:
             self._request_gap -= at
-            if not self.exchanges[-1].dropped:
-                self.exchanges[-1].request += data[:at]
-            self.exchanges[-1].whole |= self._ending and not self._request_gap
+            self._add_rest(data[:at])
         while end - at >= _HEAD_SIZE:
             code, size = _head_at(data, at)
             following = at + 1 + size
+            if code == Frontend.COPY_DATA:
+                following = _behind_copy_data(data, following)
             exchange = self._exchange_for(code)
+            exchange.copy_done |= code == Frontend.COPY_DONE
             if not exchange.dropped:
                 exchange.request += data[at:following]
             self._request_gap = max(0, following - end)
@@ -129,6 +148,14 @@ class Cutter:
             at = following
         if at < end:
             self._head = data[at:]
+
+    def _add_rest(self, data: bytes) -> None:
+        """More of the message that is coming; what it belongs to may have been answered and forgotten since."""
+        if self.exchanges:
+            last = self.exchanges[-1]
+            if not last.dropped:
+                last.request += data
+            last.whole |= self._ending and not self._request_gap
 
     def _exchange_for(self, code: int) -> Exchange:
         """The data of a COPY belongs to the request that began it, whose first Sync the server has ignored."""
@@ -172,6 +199,23 @@ class Cutter:
     def rest(self) -> bytes:
         """The beginning of a message, too short to know to which request it belongs."""
         return self._head
+
+    @property
+    def gap(self) -> int:
+        """Bytes still to come of a message whose beginning is not kept."""
+        last = self.exchanges[-1] if self.exchanges else None
+        return self._request_gap if last is None or last.done or last.dropped else 0
+
+
+def _behind_copy_data(data: bytes, at: int) -> int:
+    """Where a run of CopyData messages ends, the first of which ends here: there may be very many."""
+    last = len(data) - _HEAD_SIZE
+    while at <= last:
+        code, size = _head_at(data, at)
+        if code != _COPY_DATA:
+            break
+        at += 1 + size
+    return at
 
 
 class Journal:
@@ -252,6 +296,11 @@ class Journal:
         requests = (each.request for each in cutter.exchanges if not (each.done or each.dropped))
         return b"".join(map(bytes, requests)) + cutter.rest
 
+    @property
+    def gap(self) -> int:
+        """Bytes still to come of a message whose beginning is not among what is `pending`."""
+        return self._gone_through().gap
+
     def with_ended(self) -> Sequence[Exchange]:
         """As `exchanges`, with those of transactions that have ended since it was asked, or cleared, last."""
         return list(self._cut().exchanges)
@@ -286,8 +335,7 @@ class Journal:
             self._lose(f"its transaction has more than {self._limits.size} bytes")
         if exchanges and not exchanges[-1].done and len(exchanges[-1].request) > COPY_KEPT:
             self._lose(f"one of its requests has more than {COPY_KEPT} bytes")
-            exchanges[-1].request[_HEAD_SIZE:] = b""
-            exchanges[-1].dropped = True
+            exchanges[-1].drop()
         self._size = 0
 
     def _lose(self, reason: str) -> None:

@@ -14,6 +14,8 @@ from attrs import define, field, frozen
 
 from helios_trio.failover.asked import FactsOf, Fate, Names, fate_of, leaves_nothing, names_made_by
 from helios_trio.failover.journal import Exchange, Journal
+from helios_trio.pipeline.rescue import Urgency
+from helios_trio.session.guarding import is_copy_in
 from helios_trio.session.prepared import PreparedStatement
 from helios_trio.sql.facts import UNPARSED, Facts
 from helios_trio.sql.kinds import TransactionVerb
@@ -39,6 +41,8 @@ class Situation:
     fate: Fate
     #: names of statements that the open transaction has prepared
     prepared: frozenset[bytes]
+    #: some of what was not answered was sent
+    under_way: bool = False
     _texts: dict[int, Sequence[Facts]] = field(factory=dict)
 
     @classmethod
@@ -70,6 +74,7 @@ class Situation:
             begun_in=journal.begun_in,
             fate=Fate.RESEND,
             prepared=frozenset(),
+            under_way=sent > 0 or any(each.dropped for each in exchanges),
         )
         found._texts = {id(each): _asked_by(names, each, bytes(each.request)) for each in exchanges}
         found.prepared = names.parsed
@@ -85,6 +90,13 @@ class Situation:
     def in_transaction(self) -> bool:
         """A transaction was open before the first request that was not answered."""
         return self.begun_in != Status.IDLE
+
+    @property
+    def urgency(self) -> Urgency:
+        """How soon its session must go on (rule 27)."""
+        if self.in_transaction:
+            return Urgency.TRANSACTION
+        return Urgency.REQUEST if self.under_way else Urgency.NEW
 
     @property
     def ends_itself(self) -> bool:
@@ -123,13 +135,13 @@ class Situation:
         """Those of the open requests that were sent, as far as they were; `sent` counts those whose text is kept."""
         for each in self.open:
             if each.dropped:
-                yield _Sent(_asked_by(names, each, b""), each.whole, _has_failed(each))
+                yield _Sent.of(each, _asked_by(names, each, b""), whole=each.whole)
                 continue
             if sent <= 0:
                 return
             texts = _asked_by(names, each, bytes(each.request[:sent]))
             sent -= len(each.request)
-            yield _Sent(texts, each.whole and sent >= 0, _has_failed(each))
+            yield _Sent.of(each, texts, whole=each.whole and sent >= 0)
 
 
 @frozen
@@ -140,15 +152,23 @@ class _Sent:
     whole: bool
     failed: bool
 
+    @classmethod
+    def of(cls, exchange: Exchange, texts: Sequence[Facts], *, whole: bool) -> _Sent:
+        """A COPY FROM STDIN is whole when its data is: before that it cannot have ended but by failing."""
+        failed = _has_failed(exchange)
+        if len(texts) == 1 and is_copy_in(texts[0]):
+            whole &= exchange.copy_done or failed
+        return cls(texts, whole, failed)
+
     def fate(self, begun_in: int, token: str | None, *, wrote: bool) -> Fate:
         """See `fate_of`."""
         return fate_of(self.texts, begun_in, whole=self.whole, failed=self.failed, token=token, wrote=wrote)
 
 
 def _asked_by(names: Names, exchange: Exchange, request: bytes) -> Sequence[Facts]:
-    """What a request runs; of one whose text is gone nothing is known."""
+    """What a request runs; of one whose text is gone nothing is known but the Query that it began with."""
     if exchange.dropped:
-        return (UNPARSED,)
+        return names.asked_by(bytes(exchange.request)) or (UNPARSED,)
     return names.asked_by(request, certain=exchange.done and not _has_failed(exchange))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from attrs import frozen
+
 from helios_trio.errors import HeliosError
 
 
@@ -23,6 +25,29 @@ class BackendTap(Protocol):
 
     def note_lost(self, now: float, reason: str) -> None:
         """A connection was lost, or could not be opened."""
+
+
+@frozen
+class BothTaps:
+    """Two that are told the same."""
+
+    first: BackendTap
+    second: BackendTap
+
+    def note_answer(self, now: float, seconds: float, *, user: str, fingerprint: str | None) -> None:
+        """See `BackendTap`."""
+        self.first.note_answer(now, seconds, user=user, fingerprint=fingerprint)
+        self.second.note_answer(now, seconds, user=user, fingerprint=fingerprint)
+
+    def note_error(self, now: float, sqlstate: str, *, user: str, fingerprint: str | None) -> None:
+        """See `BackendTap`."""
+        self.first.note_error(now, sqlstate, user=user, fingerprint=fingerprint)
+        self.second.note_error(now, sqlstate, user=user, fingerprint=fingerprint)
+
+    def note_lost(self, now: float, reason: str) -> None:
+        """See `BackendTap`."""
+        self.first.note_lost(now, reason)
+        self.second.note_lost(now, reason)
 
 
 class Admission(Protocol):

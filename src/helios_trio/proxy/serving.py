@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 import trio
-from attrs import define, field
+from attrs import define
 
 from helios_trio.errors import (
     BackendCutOff,
@@ -26,7 +26,7 @@ from helios_trio.net.errors import ConnectionLost
 from helios_trio.net.frame_stream import FrameStream
 from helios_trio.net.readiness import Readiness
 from helios_trio.net.tls import ClientTLS
-from helios_trio.net.transport import Keepalive, PlainTransport
+from helios_trio.net.transport import PlainTransport
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Destination, Pools, base_label
@@ -36,6 +36,7 @@ from helios_trio.proxy.cancels import CancelRegistry
 from helios_trio.proxy.greeting import Greetings
 from helios_trio.proxy.holding import Holds
 from helios_trio.proxy.hub import Hubs
+from helios_trio.proxy.limits import ProxyCounters, ProxyLimits
 from helios_trio.proxy.passthrough import pass_through
 from helios_trio.proxy.session import Ending, Session, SessionPolicy
 from helios_trio.session.settings import Label, TransactionalState
@@ -58,31 +59,6 @@ class Directory(Protocol):
 
     def destination(self, database: str, user: str, session: int, tenant: str) -> Destination:
         """Where a session that asks for `database` as `user` goes; raises HeliosError (3D000) when nowhere."""
-
-
-@define
-class ProxyLimits:
-    """Limits that hold for all clients; changed by a reload. Times in seconds."""
-
-    max_clients: int = 10_000
-    max_unauthenticated: int = 500
-    login_timeout: float = 60.0
-    application_name_suffix: str = ""
-    keepalive: Keepalive = field(factory=Keepalive)
-    #: number of this process, part of every secret, so that a cancel request can find its process
-    process: int = 0
-
-
-@define
-class ProxyCounters:
-    """What happened to clients since the proxy started."""
-
-    accepted: int = 0
-    logins: int = 0
-    login_failures: int = 0
-    refused: int = 0
-    crashes: int = 0
-    endings: dict[Ending, int] = field(factory=lambda: dict.fromkeys(Ending, 0))
 
 
 class Proxy:

@@ -37,6 +37,9 @@ WATCH: Final = 512
 COPY_END: Final = 1024
 #: A Sync that was sent behind this COPY has been left out of the queue, because the server ignores it.
 STRUCK: Final = 2048
+#: The watcher is asked once, before the first row of this reply, what goes ahead of it (see `Watcher.on_reply`). Above
+#: all bits of the table below.
+HEADED: Final = 1 << 15
 
 # A whole batch as drivers send it, when nothing else is owed: taken apart unless its answer is one plain piece.
 _BIND_BATCH: Final = 4096
@@ -130,7 +133,8 @@ class Watcher(Protocol):
     def on_reply(self, code: int, body: bytes) -> bytes | None:
         """One message of the watched reply (rows only where the reply is swallowed).
 
-        Bytes returned are forwarded in its place, also where the reply is swallowed.
+        Bytes returned are forwarded in its place, also where the reply is swallowed. Where the reply is HEADED, a
+        DataRow without a body says that the first row is about to be forwarded: what is returned goes ahead of it.
         """
 
     def on_skipped(self) -> None:
@@ -361,6 +365,11 @@ class ReplyStream:
                 raise ProtocolViolation(f"server sent an invalid message (type {code})")
             if following > end and following - at <= LOOK_LIMIT and self._must_be_whole(code, traits, head):
                 break
+            if head & HEADED and _is_row(code):
+                out = [] if out is None else out
+                out.append(data[start:at])
+                out.append(self._lead(code))
+                start = at
             instead = self._attend(code, traits, data, at, following, head)
             swallowed = instead is not None
             if instead is not None:
@@ -432,6 +441,11 @@ class ReplyStream:
         if head & traits & _KINDS:
             self._pop_watched()
         return b"" if instead is None and swallow else instead
+
+    def _lead(self, code: int) -> bytes:
+        """The first row of a HEADED reply has come: what goes ahead of it."""
+        self._expected[0] &= ~HEADED
+        return self._watchers[0].on_reply(code, b"") or b""
 
     def _keep(self, data: bytes, at: int, end: int) -> None:
         """Keep the beginning of a message until there is enough of it to go on."""

@@ -51,8 +51,8 @@ class Learned(Protocol):
 class RoutePolicy:
     """What the configuration says; changed by a reload. Times in seconds."""
 
-    #: reads go elsewhere than writes
-    split: bool = True
+    #: there is anything to decide; False: all goes where the session belongs
+    routes: bool = True
     consistency: Consistency = Consistency.READ_YOUR_WRITES
     #: how long a read waits for a standby to have what its session has written; 0: the primary serves it instead
     wait_for_standby: float = 0.0
@@ -159,10 +159,7 @@ class Router:
 
     def may_read_elsewhere(self, question: Question) -> bool:
         """Whether there is anything to decide."""
-        if question.must_write:
-            return False
-        route = question.wish.route
-        return route != PRIMARY and (self.policy.split or route is not None)
+        return self.policy.routes and not question.must_write and question.wish.route != PRIMARY
 
     def decide(self, session: Session, question: Question) -> Decision:
         """Where it goes."""
