@@ -180,16 +180,32 @@ def test_changes_are_told_once() -> None:
     assert told == []
 
 
+def test_one_outage_is_told_once() -> None:
+    """A server that is down is refused by turns in other words: those are no news, but the newest is known."""
+    topology, told = make_topology("standby"), list[TopologyEvent]()
+    topology.note_answer("one", standby(), 0.0)
+    Herald(topology).listen(told.append)
+    words = ("the server has closed the connection", "connection refused")
+    for now in range(1, 7):
+        topology.note_failure("one", words[now % 2], now)
+    topology.note_answer("one", standby(), 7.0)
+    topology.note_failure("one", words[0], 8.0)
+    assert [each.reason for each in told if isinstance(each, HealthChanged)] == [words[1], "", words[0]]
+    topology.note_failure("one", words[1], 9.0)
+    assert topology.nodes["one"].reason == words[1]
+
+
 async def test_channels_are_bounded() -> None:
     """A slow reader misses the newest, and holds nobody up."""
     topology = make_topology("standby")
     with Herald(topology).channel(size=2) as events:
-        for number in range(5):
-            topology.note_failure("one", f"failure {number}", number)
+        for number in range(3):
+            topology.note_failure("one", "gone", 2 * number)
+            topology.note_answer("one", standby(), 2 * number + 1)
         found = [events.receive_nowait() for _ in range(2)]
         with pytest.raises(trio.WouldBlock):
             events.receive_nowait()
-    assert [each.reason for each in found if isinstance(each, HealthChanged)] == ["failure 0", "failure 1"]
+    assert [each.healthy for each in found if isinstance(each, HealthChanged)] == [False, True]
 
 
 async def test_reader_that_left_is_forgotten() -> None:
@@ -200,8 +216,8 @@ async def test_reader_that_left_is_forgotten() -> None:
         await events.aclose()
         topology.note_failure("one", "gone", 1.0)
     herald.listen(told.append)
-    topology.note_failure("one", "still gone", 2.0)
-    assert len(told) == 1
+    topology.note_answer("one", standby(), 2.0)
+    assert isinstance(told[0], HealthChanged)
 
 
 # -- patroni ---------------------------------------------------------------------------------------------------

@@ -149,14 +149,23 @@ def test_first_timeout_of_an_unknown_server_counts() -> None:
 
 
 def test_news_are_told_once() -> None:
-    """The same answer again changes nothing."""
+    """The same answer again changes nothing, nor does another word for the same trouble."""
     topology = Topology.of([backend("a")])
     assert topology.note_answer("a", primary(position=1), 1.0)
     assert not topology.note_answer("a", primary(position=2), 2.0)
     assert topology.note_failure("a", "gone", 3.0)
     assert not topology.note_failure("a", "gone", 4.0)
-    assert topology.note_failure("a", "refused", 5.0)
+    assert not topology.note_failure("a", "refused", 5.0)
+    assert topology.nodes["a"].reason == "refused"
     assert topology.note_answer("a", primary(position=3), 6.0)
+
+
+def test_a_server_that_answers_may_have_news_in_its_reason() -> None:
+    """It is healthy and keeps its role, but is not what the configuration says."""
+    topology = Topology.of([backend("a", "active")])
+    assert topology.note_answer("a", primary(), 1.0)
+    assert topology.note_answer("a", standby(), 2.0)
+    assert not topology.note_answer("a", standby(), 3.0)
 
 
 def test_lag_is_counted_from_the_writer() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.migration.fleet import LocalFleet
 from helios_trio.net.listener import open_listeners
+from helios_trio.pipeline.rescue import Urgency
 
 CONFIG: Final = """
 [proxy]
@@ -56,15 +57,22 @@ class SameServer:
     """See `pipeline.rescue.Primaries`: nothing is ever wrong with the server."""
 
     suspicions: Counter[str] = field(factory=Counter)
+    urgencies: Counter[Urgency] = field(factory=Counter)
 
     def suspect(self, backend: str, reason: str) -> None:
         """Counted."""
         self.suspicions[backend] += 1
 
-    async def settled(self, backend: str) -> str:
+    async def settled(self, backend: str, urgency: Urgency = Urgency.NEW) -> str:
         """It is what it was."""
         await trio.lowlevel.checkpoint()
         return backend
+
+    @contextmanager
+    def precedence(self, backend: str, urgency: Urgency) -> Iterator[None]:
+        """Counted."""
+        self.urgencies[urgency] += 1
+        yield
 
 
 @define
@@ -74,6 +82,7 @@ class RecoveryRig:
     parts: Assembly
     port: int
     counters: ReplayCounters
+    primaries: SameServer
 
     def parameters(self, **more: Any) -> dict[str, Any]:
         """For a driver."""
@@ -135,6 +144,6 @@ async def recovering_proxy(
     with trio.fail_after(time_limit):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run, parts, ServeOptions(), listeners, told)
-            yield RecoveryRig(parts, int(str(listeners[0].address).rpartition(":")[2]), counters)
+            yield RecoveryRig(parts, int(str(listeners[0].address).rpartition(":")[2]), counters, primaries)
             told.stop.set()
             told.stop_now.set()

@@ -59,8 +59,10 @@ async def test_a_killed_primary_is_succeeded(rig: RealRig) -> None:
     assert order == [
         ("hold", "node1"),
         ("cut off", "node1"),
+        ("hold", "node2"),
         ("cut off", "node1"),
         ("release", "node1"),
+        ("release", "node2"),
         ("move idle", "node2"),
     ]
     assert rig.sessions.calls[-1] == ("reopen", "node1")

@@ -69,7 +69,7 @@ async def test_a_primary_that_recovers_is_waited_for(autojump_clock: MockClock) 
         assert rig.sessions.calls == [("hold", "one")]
         rig.world.servers["one"].sign = Sign.ALIVE
         assert await rig.controller.settled("one") == "one"
-        await trio.sleep(0.01)
+        await trio.sleep(0.1)
         assert rig.sessions.calls[-2:] == [("reopen", "one"), ("release", "one")]
         assert outcome(rig) is FailoverOutcome.RECOVERED
 

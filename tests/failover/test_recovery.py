@@ -10,6 +10,8 @@ import pytest
 import trio
 from recovery_rig import recovering_proxy
 
+from helios_trio.pipeline.rescue import Urgency
+
 MODES = ["session", "transaction"]
 TABLE = (
     "CREATE TABLE account (id int PRIMARY KEY, balance int); INSERT INTO account VALUES (1, 100), (2, 100)"
@@ -80,6 +82,7 @@ async def test_inside_a_transaction(
 
         await trio.to_thread.run_sync(client)
         assert rig.counters.transactions_replayed == 2
+        assert rig.primaries.urgencies == {Urgency.TRANSACTION: 2}
 
 
 @pytest.mark.parametrize("mode", MODES)

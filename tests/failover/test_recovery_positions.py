@@ -86,9 +86,30 @@ def single_writes(connection: psycopg.Connection) -> list[Any]:
     return found
 
 
+def copies(connection: psycopg.Connection) -> list[Any]:
+    """COPY FROM STDIN outside of transactions: it is done, or refused, once."""
+    cursor = psycopg.ClientCursor(connection)
+    found: list[Any] = []
+    for rows in (((7, 70), (8, 80)), ((9, "x"),), ((7, 71),)):
+        try:
+            with cursor.copy("COPY account FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        except psycopg.OperationalError as error:
+            assert "has committed" in str(error) or connection.broken  # noqa: PT017
+            found.append(UNANSWERED)
+        except psycopg.DataError as error:
+            found.append(error.sqlstate)
+        except psycopg.IntegrityError as error:
+            found.append(error.sqlstate)
+        else:
+            found.append(cursor.statusmessage)
+    return found
+
+
 #: Stands for the result of a statement that has committed and whose answer the network has taken.
 UNANSWERED = "unanswered"
-SCRIPTS: list[Script] = [transfer_simple, transfer_extended, single_writes]
+SCRIPTS: list[Script] = [transfer_simple, transfer_extended, single_writes, copies]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from helios_trio.failover.asked import Fate
 from helios_trio.failover.journal import Journal, JournalLimits
 from helios_trio.failover.replies import BLOCK
 from helios_trio.failover.situation import Situation
+from helios_trio.pipeline.rescue import Urgency
 from helios_trio.session.prepared import PreparedStatement
 from helios_trio.sql.cache import FactsCache
 from helios_trio.wire.codes import Status
@@ -95,6 +96,24 @@ def test_rule_27_a_transaction_was_open_and_nothing_was_asked() -> None:
     assert [each.text for each in found.texts(found.done[1])] == [INSERT.encode()]
 
 
+@pytest.mark.parametrize(
+    ("lost", "sent", "urgency"),
+    [
+        (in_transaction(), None, Urgency.TRANSACTION),
+        (in_transaction().asked(COMMIT), None, Urgency.TRANSACTION),
+        (Lost().asked(BEGIN).told(ok("BEGIN", "T")).asked(READ), 0, Urgency.TRANSACTION),
+        (Lost().asked(WRITE), None, Urgency.REQUEST),
+        (Lost().asked(READ, READ), 1, Urgency.REQUEST),
+        (Lost().asked(READ), 0, Urgency.NEW),
+        (Lost().asked(READ).told(ok("SELECT 1", "I")), None, Urgency.NEW),
+        (Lost(), None, Urgency.NEW),
+    ],
+)
+def test_rule_27_how_soon_it_goes_on(lost: Lost, sent: int | None, urgency: Urgency) -> None:
+    """Transactions first, then what was interrupted, then what was not even sent."""
+    assert lost.situation(sent=sent).urgency is urgency
+
+
 ONE = [
     (READ, "I", None, Fate.RESEND),
     (WRITE, "I", None, Fate.UNKNOWN),
@@ -152,7 +171,7 @@ def test_what_has_failed(request_: bytes) -> None:
 
 
 def test_a_copy_that_was_begun_outside_of_a_transaction() -> None:
-    """Rule 28: in either protocol it may have been carried out."""
+    """Rule 28: in either protocol it may have been carried out, once its data was sent to its end."""
     begin = server.parse("COPY t FROM STDIN") + server.bind() + server.execute() + server.SYNC
     for head, end in ((server.query("COPY t FROM STDIN"), b""), (begin, server.SYNC)):
         lost = Lost().asked(head).told(server.COPY_IN).asked(server.copy_data("1") + server.COPY_DONE + end)
@@ -319,7 +338,7 @@ def test_rule_28_a_write_too_long_to_be_kept_is_a_write() -> None:
 
 
 def test_rule_28_what_is_behind_a_request_too_long_to_be_kept() -> None:
-    """COPY of 9 MiB: of it nothing is known, and the bytes that were sent are counted without it."""
+    """COPY of 9 MiB: of it only its Query is known, and the bytes that were sent are counted without it."""
     lost = Lost().asked(READ, server.query("COPY t FROM STDIN")).told(ok("SELECT 1", "I"), server.COPY_IN)
     for _ in range(9 << 4):
         lost.asked(server.copy_data("x" * 65_536))

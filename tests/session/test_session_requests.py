@@ -54,6 +54,7 @@ class Client:
     model: ModelServer = field(factory=ModelServer)
     labels: list[bytes | None] = field(factory=list)
     databases: list[str] = field(factory=list)
+    ahead: list[bytes] = field(factory=list)
     session: VirtualSession = field(init=False)
     stream: RequestStream = field(init=False)
 
@@ -64,6 +65,7 @@ class Client:
         )
         self.stream.on_label = lambda error, notices: self.labels.append(error)
         self.stream.on_checked = lambda: None
+        self.stream.on_ahead = self.ahead.append
         self.stream.on_databases_gone = self.databases.extend
 
     def lease(self) -> ServerSide | None:

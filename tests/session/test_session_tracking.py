@@ -277,14 +277,20 @@ def test_two_phase_transactions_bind_until_they_end() -> None:
 def test_locks_of_the_session_are_suspected() -> None:
     """Rule 12: counts cannot be seen, so the server is asked; pg_advisory_unlock_all() ends them for certain."""
     client = Followed()
-    client.did("select pg_advisory_xact_lock(1), pg_advisory_unlock(2)")
-    assert not client.session.may_hold_locks
-    client.did("select pg_try_advisory_lock(1)")
-    assert client.session.may_hold_locks
-    client.did("select pg_advisory_unlock(1)")
-    assert client.session.may_hold_locks
-    client.did("select pg_advisory_unlock_all()")
-    assert not client.session.may_hold_locks
+    for text, may_hold, in_doubt in (
+        ("select pg_advisory_xact_lock(1), pg_advisory_unlock(2)", False, False),
+        ("select pg_advisory_lock(1)", True, False),
+        ("select pg_advisory_xact_lock(1), pg_advisory_unlock(2)", True, True),
+        ("select pg_advisory_lock(1)", True, True),
+        ("select pg_advisory_unlock_all()", False, False),
+        ("select pg_try_advisory_lock(1)", True, True),
+        ("select pg_advisory_unlock_all() from pg_class", True, True),
+        ("discard all", False, False),
+        ("select pg_advisory_lock($1)", True, False),
+        ("select pg_advisory_unlock_shared($1)", True, True),
+    ):
+        client.did(text)
+        assert (client.session.may_hold_locks, client.session.locks_in_doubt) == (may_hold, in_doubt), text
 
 
 def test_replication_connections_stay() -> None:
