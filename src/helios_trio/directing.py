@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
 from random import Random
@@ -35,11 +35,12 @@ from helios_trio.features.routing.router import RoutePolicy, Router
 from helios_trio.features.routing.rule_book import RuleBook, rule_book_of
 from helios_trio.features.routing.session import RoutedSession
 from helios_trio.features.routing.tenants import tenant_of
+from helios_trio.features.transparent_write_routing.connected import ConnectedTo
 from helios_trio.features.transparent_write_routing.learned import LearnedWriter, LearnedWriters
 from helios_trio.migration.fleet import LocalFleet
 from helios_trio.moving import state_folder
 from helios_trio.pipeline.backend import Backend
-from helios_trio.pipeline.routing import Consistency, Filter, Question
+from helios_trio.pipeline.routing import Consistency, Filter, Preference, Question
 from helios_trio.pipeline.taps import BackendTap, BothTaps
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Pools
@@ -64,11 +65,12 @@ class Directing:
     proxy: Proxy
     #: None: only circuits have a say
     book: RuleBook | None
+    #: the backend that a database is tied to by the configuration; empty: none
+    tied: Callable[[str], str]
     router: Router
     latencies: Latencies
     positions: Positions
     gate: Gate
-    own_writes: OwnWrites
     learned: LearnedWriters
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -93,11 +95,13 @@ class Directing:
         decider = self.router.decider
         if self.book is not None:
             self.book.reconfigure(config.routing)
-            decider.preferences = preferences_of(config, self.book, age_by_text(_text_of, _now))
+            decider.preferences = _preferences(config, self.book, self.tied)
         decider.strategy = strategy_of(config.load_balancer, Random())
         self.latencies.reconfigure(config.load_balancer.latency_half_life)
         self.proxy.tenant_of = _tenant_of(config.routing.tenant_from)
-        self.router.policy = policy_of(config, routes=self.book is not None)
+        routes = self.book is not None
+        self.router.policy = policy_of(config, config.transparent_write_routing.sync_mode, routes=routes)
+        self.router.by_sync_mode = policies_of(config, routes=routes)
         limits = config.lag_routing
         if limits.limits:
             self.gate.max_lag = limits.max_lag
@@ -105,7 +109,6 @@ class Directing:
         else:
             self.gate.max_lag = self.gate.max_lag_bytes = float("inf")
         self.gate.recover_after = limits.recover_after
-        self.own_writes.flushed = self.router.policy.flushed
 
 
 def directing_of(
@@ -133,21 +136,21 @@ def directing_of(
     if book is None and breakers is None:
         return None
     positions = Positions(topology, connect)
-    own_writes, gate, learned = OwnWrites(positions), Gate(), LearnedWriters()
+    gate, learned = Gate(), LearnedWriters()
     filters: list[Filter] = [
         decision.InService(),
         decision.Role(),
         decision.Wished(),
         gate,
         Staleness(),
-        own_writes,
+        OwnWrites(positions),
     ]
     if book is not None:
         filters.insert(3, book.filter())
         directory.place = book.places.place
     if breakers is not None:
         filters.insert(1, breakers)
-    preferences = [] if book is None else preferences_of(config, book, age_by_text(_text_of, _now))
+    preferences = _preferences(config, book, tied)
     decider = decision.Decider(filters, preferences, strategy_of(config.load_balancer, Random()))
 
     async def open_pool(session: Session, backend: str) -> Pool:
@@ -162,7 +165,7 @@ def directing_of(
     router = Router(
         nodes=Nodes(topology, placement, latencies.of),
         decider=decider,
-        policy=policy_of(config, routes=book is not None),
+        policy=policy_of(config, config.transparent_write_routing.sync_mode, routes=book is not None),
         freshness=positions if config.lag_routing.own_writes else None,
         pools=pools,
         safe=SafeFunctions(config.routing.safe_functions) if config.routing.safe_functions else None,
@@ -177,6 +180,7 @@ def directing_of(
         open_pool=open_pool,
     )
     directory.routed = True
+    directory.writes_elsewhere = config.transparent_write_routing.enabled
     make = partial(RoutedSession, router=router)
     if recovering is not None:
         recovering.session_type = make
@@ -192,15 +196,22 @@ def directing_of(
         topology=topology,
         proxy=proxy,
         book=book,
+        tied=tied,
         router=router,
         latencies=latencies,
         positions=positions,
         gate=gate,
-        own_writes=own_writes,
         learned=learned,
     )
     found.reconfigure(config)
     return found
+
+
+def _preferences(config: Config, book: RuleBook | None, tied: Callable[[str], str]) -> Sequence[Preference]:
+    if book is None:
+        return []
+    found = preferences_of(config, book, age_by_text(_text_of, _now))
+    return [ConnectedTo(tied), *found] if config.transparent_write_routing.enabled else found
 
 
 def _text_of(question: Question) -> bytes:
@@ -243,14 +254,21 @@ def _tenant_of(source: TenantSource) -> Callable[[str, str, Mapping[str, str]], 
     return found
 
 
-def policy_of(config: Config, *, routes: bool) -> RoutePolicy:
-    """What the configuration says about reads and writes."""
+def policies_of(config: Config, *, routes: bool) -> Mapping[str, RoutePolicy]:
+    """What holds for a session that has said so; of no effect without transparent write routing."""
+    if not config.transparent_write_routing.enabled:
+        return {}
+    return {mode.value: policy_of(config, mode, routes=routes) for mode in SyncMode}
+
+
+def policy_of(config: Config, mode: SyncMode, *, routes: bool) -> RoutePolicy:
+    """What the configuration says about reads and writes, in this mode of transparent write routing if it is on."""
     writes = config.transparent_write_routing
-    own = config.lag_routing.own_writes and not (writes.enabled and writes.sync_mode is SyncMode.ASYNC)
-    waits = writes.enabled and writes.sync_mode is not SyncMode.ASYNC
+    waits = writes.enabled and mode is not SyncMode.ASYNC
+    own = config.lag_routing.own_writes and (waits or not writes.enabled)
     return RoutePolicy(
         routes=routes,
         consistency=Consistency.READ_YOUR_WRITES if own else Consistency.EVENTUAL,
         wait_for_standby=writes.forward_timeout_ms / 1000 if waits else 0.0,
-        flushed=writes.enabled and writes.sync_mode is SyncMode.SEMI_SYNC,
+        flushed=writes.enabled and mode is SyncMode.SEMI_SYNC,
     )

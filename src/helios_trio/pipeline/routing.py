@@ -81,6 +81,8 @@ class Question:
     now: float = 0.0
     #: what a standby must have replayed; None: any state will do
     floor: Floor | None = None
+    #: it need only have that on disk
+    flushed: bool = False
 
 
 @define(kw_only=True, eq=False)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from attrs import define
 
 from helios_trio.cluster.placement import Placement
-from helios_trio.cluster.topology import Topology
+from helios_trio.cluster.topology import NodeRole, NodeState, Topology
 from helios_trio.config.backends import BackendSettings, DatabaseSettings
 from helios_trio.config.root import Config
 from helios_trio.config.secret import Secret
@@ -31,6 +31,8 @@ class ConfiguredDirectory:
     placement: Placement
     #: requests of a session may go to several servers
     routed: bool = False
+    #: a database that is tied to a standby has its home on the primary of the same data
+    writes_elsewhere: bool = False
     #: where rules have a session live: tenant, database, user -> backend; None: where it would without any
     place: Callable[[str, str, str], str | None] = lambda tenant, database, user: None
 
@@ -49,8 +51,10 @@ class ConfiguredDirectory:
         named = self.config.database_for(database)
         if named is None:
             return ""
+        if named.backend is not None:
+            return self._home_of(self.topology.nodes[named.backend]).backend.name
         writer = self.topology.writer
-        return named.backend or (writer.backend.name if writer is not None else "")
+        return writer.backend.name if writer is not None else ""
 
     def _named(self, database: str) -> DatabaseSettings:
         named = self.config.database_for(database)
@@ -76,11 +80,18 @@ class ConfiguredDirectory:
 
     def _backend(self, named: DatabaseSettings) -> Backend:
         if named.backend is not None:
-            return self.topology.nodes[named.backend].backend
+            return self._home_of(self.topology.nodes[named.backend]).backend
         node = self.topology.writer
         if node is None:
             raise BackendUnavailable("no server takes writes now", sqlstate="57P03", hint="Retry later.")
         return node.backend
+
+    def _home_of(self, node: NodeState) -> NodeState:
+        """Where sessions live that ask for this server: there, or where it gets its data from."""
+        writer = self.topology.writer
+        if not self.writes_elsewhere or node.role is not NodeRole.STANDBY or writer is None:
+            return node
+        return writer if writer.system_identifier == node.system_identifier else node
 
     def _credentials(self, named: DatabaseSettings, backend: Backend) -> Credentials | None:
         """Those of the configuration, where it names the user; read again each time, so that they can change."""

@@ -4,63 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import psycopg
 import pytest
+from routing_rig import PORT, config, port_of, ports, replicated_cluster, until, value
 
-from helios_trio.control.setup import SetupSettings, setup_sql
-from helios_trio.embedded import BlockingCluster, start_blocking
+from helios_trio.embedded import BlockingCluster
 from helios_trio.testing.running import ProxyProcess, running_proxy
 
 pytestmark = pytest.mark.cluster
 
-DEADLINE = 30.0
-CONFIG = """
-[auth]
-method = "trust"
-[control]
-user = "postgres"
-{pools}
-[pool]
-mode = "{mode}"
-max_connections = 20
-[failover]
-mode = "manual"
-[routing]
-read_write_split = true
-{more}
-"""
-POOL = """
-[[backends.pools]]
-name = "{name}"
-host = "{host}"
-port = {port}
-"""
-
 
 @pytest.fixture(scope="module")
 def replicated() -> Iterator[BlockingCluster]:
-    """A primary and two standbys, of which the second applies nothing for as long as a test wants."""
-    found = start_blocking(standbys=2, settings={"synchronous_commit": "local"})
-    try:
-        for database in ("template1", "postgres"):
-            found.execute(setup_sql(SetupSettings()), dbname=database)
+    """All tests of this module share it."""
+    with replicated_cluster() as found:
         yield found
-    finally:
-        found.stop()
-
-
-def port_of(cluster: BlockingCluster, name: str) -> int:
-    return next(node.port for node in cluster.cluster.nodes if node.name == name)
-
-
-def config(cluster: BlockingCluster, mode: str, more: str = "", names: tuple[str, ...] = ()) -> str:
-    nodes = [node for node in cluster.cluster.nodes if not names or node.name in names]
-    pools = "".join(POOL.format(name=node.name, host=node.host, port=node.port) for node in nodes)
-    return CONFIG.format(pools=pools, mode=mode, more=more)
 
 
 @pytest.fixture(scope="module", params=["transaction", "session"])
@@ -77,27 +37,6 @@ def client(proxy: ProxyProcess) -> Iterator[psycopg.Connection]:
         connection.execute("DROP TABLE IF EXISTS t")
         connection.execute("CREATE TABLE t (n int)")
         yield connection
-
-
-def value(connection: psycopg.Connection, query: str) -> Any:
-    row = connection.execute(query.encode()).fetchone()
-    assert row is not None
-    return row[0]
-
-
-PORT = "SELECT current_setting('port')::int"
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-
-
-def ports(cluster: BlockingCluster) -> tuple[int, int, int]:
-    first, second, third = (node.port for node in cluster.cluster.nodes)
-    return first, second, third
 
 
 def test_reads_are_shared_by_the_standbys(client: psycopg.Connection, replicated: BlockingCluster) -> None:

@@ -98,13 +98,12 @@ class OwnWrites:
     """`pipeline.routing.Filter`: a standby must have replayed what the session has written (rule 34)."""
 
     freshness: Freshness
-    #: it need only have it on disk (`sync_mode = "semi_sync"`)
-    flushed: bool = False
     name: str = "own writes"
 
     def refuses(self, question: Question, node: Node) -> str:
         """See `pipeline.routing.Filter`."""
         floor = question.floor
-        if floor is None or node.writer or self.freshness.has(node.name, floor, flushed=self.flushed):
+        if floor is None or node.writer or self.freshness.has(node.name, floor, flushed=question.flushed):
             return ""
-        return f"it is not known to have replayed {floor}, what this session has written"
+        done = "have on disk" if question.flushed else "have replayed"
+        return f"it is not known to {done} {floor}, what this session has written"

@@ -9,8 +9,8 @@ Used by: directing (makes it), features.routing.session (asks), admin (shows the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 from attrs import define, field
 
@@ -35,6 +35,10 @@ from helios_trio.session.batches import Asked
 from helios_trio.sql.facts import Facts
 from helios_trio.sql.hints import NO_HINTS, hints_of
 from helios_trio.sql.routes import must_write, settings_must_write
+
+
+#: The setting by which a session says what its reads wait for.
+SYNC_MODE: Final = "helios.sync_mode"
 
 
 class Learned(Protocol):
@@ -89,6 +93,8 @@ class Router:
     nodes: Nodes
     decider: Decider
     policy: RoutePolicy
+    #: what holds instead for sessions that have said so (`SET helios.sync_mode`), by the word
+    by_sync_mode: Mapping[str, RoutePolicy] = field(factory=dict)
     freshness: Freshness | None
     pools: Pools
     #: functions that the configuration declares safe
@@ -121,6 +127,7 @@ class Router:
             statements=[each for facts in asked.texts for each in facts.statements],
             wish=wish,
             text=asked.source if len(asked.texts) == 1 else b"",
+            flushed=self.policy_of(session).flushed,
             now=now,
         )
 
@@ -152,9 +159,16 @@ class Router:
                     return "a standby has refused it before"
         return ""
 
-    def wants_own_writes(self, question: Question) -> bool:
+    def policy_of(self, session: Session) -> RoutePolicy:
+        """What holds for a session."""
+        if not self.by_sync_mode:
+            return self.policy
+        word = session.virtual.label.get(SYNC_MODE, "").lower()
+        return self.by_sync_mode.get(word, self.policy)
+
+    def wants_own_writes(self, session: Session, question: Question) -> bool:
         """Whether a standby must have what the session has written."""
-        consistency = question.wish.consistency or self.policy.consistency
+        consistency = question.wish.consistency or self.policy_of(session).consistency
         return self.freshness is not None and consistency is not Consistency.EVENTUAL
 
     def may_read_elsewhere(self, question: Question) -> bool:

@@ -31,7 +31,7 @@ async def search(router: Router, session: Session, question: Question, own: OwnF
 
     Raises BackendUnavailable (08006): there was none in time; it says which filter has removed which.
     """
-    if router.wants_own_writes(question):
+    if router.wants_own_writes(session, question):
         try:
             router.counters.floors += await own.find()
         except HeliosError as error:
@@ -60,7 +60,7 @@ async def _wait_for_standby(
     router: Router, session: Session, question: Question, floor: Floor
 ) -> Decision | None:
     """A standby may be there although the last probe has not seen it yet; how long it is waited for is policy."""
-    freshness, policy = router.freshness, router.policy
+    freshness, policy = router.freshness, router.policy_of(session)
     deadline = trio.current_time() + policy.wait_for_standby
     while freshness is not None and (names := router.late_standbys(session)):
         await freshness.look(names, floor, flushed=policy.flushed)

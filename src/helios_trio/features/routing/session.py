@@ -114,7 +114,7 @@ class RoutedSession(RecoverableSession):
             return None
         asked = Asked((self.facts_of(inner),), text)
         question = self.router.question(self, asked, self.readiness.now)
-        if not question.must_write and self.router.wants_own_writes(question):
+        if not question.must_write and self.router.wants_own_writes(self, question):
             question = evolve(question, floor=self.own.floor)
         lines = explanation(self.router.explain(self, question), question)
         return explaining_query(lines, highest_parameter(inner))
@@ -180,7 +180,7 @@ class RoutedSession(RecoverableSession):
         if self.recovering or self._only_writer or not router.may_read_elsewhere(question):
             return self._go(self.pool)
         self._plain = _stands_alone(asked)
-        if router.wants_own_writes(question):
+        if router.wants_own_writes(self, question):
             if not self.own.is_known:
                 return self._ask(question)
             question = evolve(question, floor=self.own.floor)
