@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +13,7 @@ import psycopg
 
 from helios_trio.control.setup import SetupSettings, setup_sql
 from helios_trio.embedded import BlockingCluster, start_blocking
+from helios_trio.testing.running import ProxyProcess
 
 DEADLINE = 30.0
 CONFIG = """
@@ -77,3 +80,17 @@ def until(condition: Callable[[], bool], what: str) -> None:
 def ports(cluster: BlockingCluster) -> tuple[int, int, int]:
     first, second, third = (node.port for node in cluster.cluster.nodes)
     return first, second, third
+
+
+def ask(proxy: ProxyProcess, method: str, path: str, body: Any = None) -> Any:
+    """What the API answers."""
+    key = next(line.split()[-1] for line in proxy.log_since().splitlines() if line.startswith("admin key"))
+    assert proxy.admin is not None
+    request = urllib.request.Request(
+        f"http://{proxy.admin[0]}:{proxy.admin[1]}{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"X-API-Key": key, "Content-Type": "application/json"},
+        method=method,
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)

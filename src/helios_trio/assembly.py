@@ -248,6 +248,8 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
             replays=replays,
             breakers=None if breaking is None else breaking.breakers,
             rule_book=None if directing is None else directing.book,
+            router=None if directing is None else directing.router,
+            learned=None if directing is None else directing.learned,
             manual=watching.manual,
             started_at=time.time(),
         ),

@@ -6,6 +6,7 @@ Used by: assembly (makes it), app (runs it).
 from __future__ import annotations
 
 import os
+import time
 from collections import ChainMap
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -159,7 +160,7 @@ def directing_of(
     def learn(database: str, facts: Facts, sqlstate: str) -> None:
         if facts.fingerprint is not None:
             text = (facts.normalised or "")[:_TEXT_KEPT]
-            learned.learn(LearnedWriter(database, facts.fingerprint, text, sqlstate, trio.current_time()))
+            learned.learn(LearnedWriter(database, facts.fingerprint, text, sqlstate, time.time()))
 
     latencies = Latencies(config.load_balancer.latency_half_life)
     router = Router(

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from helios_trio.admin import (
     circuit_breaker,
     failover,
+    learned_writers,
     migrations,
     nodes,
     operations,
@@ -59,6 +60,8 @@ def all_routes(parts: Parts) -> Iterator[Route]:
         yield from primary.routes(parts, parts.manual)
     if parts.rule_book is not None:
         yield from routing_rules.routes(parts, parts.rule_book)
+    if parts.learned is not None:
+        yield from learned_writers.routes(parts, parts.learned)
     if parts.breakers is not None:
         yield from circuit_breaker.routes(parts.breakers)
     if parts.migrations is not None:

@@ -15,6 +15,7 @@ from helios_trio.admin.metric_circuits import CIRCUITS
 from helios_trio.admin.metric_failover import FAILOVERS
 from helios_trio.admin.metric_kinds import POOL, Sample, Section, counter, gauge, one, per_node, per_pool
 from helios_trio.admin.metric_moves import MOVES
+from helios_trio.admin.metric_routes import ROUTES
 from helios_trio.admin.scrape import Scrape
 from helios_trio.cluster.topology import NodeRole, NodeState
 
@@ -316,5 +317,5 @@ _FACTS: Final = Section(
     ),
 )
 
-SECTIONS: Final = (_PROCESS, _CLIENTS, _POOLS, _NODES, MOVES, FAILOVERS, CIRCUITS, _FACTS)
+SECTIONS: Final = (_PROCESS, _CLIENTS, _POOLS, _NODES, MOVES, FAILOVERS, ROUTES, CIRCUITS, _FACTS)
 METRICS: Final = tuple(metric for section in SECTIONS for metric in section.metrics)

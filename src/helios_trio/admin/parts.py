@@ -17,7 +17,9 @@ from helios_trio.config import Config
 from helios_trio.failover.controller import Controller
 from helios_trio.failover.counters import ReplayCounters
 from helios_trio.features.circuit_breaker.breakers import Breakers
+from helios_trio.features.routing.router import Router
 from helios_trio.features.routing.rule_book import RuleBook
+from helios_trio.features.transparent_write_routing.learned import LearnedWriters
 from helios_trio.migration.counting import MoveCounters
 from helios_trio.migration.events import EventLog
 from helios_trio.migration.examination import Examiner
@@ -77,5 +79,8 @@ class Parts:
     manual: ManualProvider | None = None
     #: None: requests are not routed
     rule_book: RuleBook | None = None
+    #: the same; and what it has learned
+    router: Router | None = None
+    learned: LearnedWriters | None = None
     #: when the process was ready, in seconds since 1970 (UTC)
     started_at: float

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from routing_rig import PORT, config, port_of, ports, replicated_cluster, until, value
+from routing_rig import PORT, ask, config, port_of, ports, replicated_cluster, until, value
 
 from helios_trio.embedded import BlockingCluster
 from helios_trio.testing.running import ProxyProcess, running_proxy
@@ -198,3 +198,21 @@ def test_a_standby_that_dies_is_left(proxy: ProxyProcess, replicated: BlockingCl
                 except ProcessLookupError:
                     pass
             assert value(client, "SELECT count(*) FROM series") == 100000
+
+
+def test_what_was_learned_is_shown_and_forgotten(client: psycopg.Connection, proxy: ProxyProcess) -> None:
+    """By the API; then it is learned anew."""
+    client.execute(
+        "CREATE OR REPLACE FUNCTION anew() RETURNS int LANGUAGE sql AS 'SELECT nextval(''s'')::int'"
+    )
+    client.execute("CREATE SEQUENCE IF NOT EXISTS s")
+    client.execute("CREATE OR REPLACE VIEW drawn AS SELECT anew() AS n")
+    first = value(client, "SELECT n FROM drawn")
+    path = "/api/v1/routing/learned"
+    (known,) = [
+        each for each in ask(proxy, "GET", path)["statements"] if each["text"] == "SELECT n FROM drawn"
+    ]
+    assert known["sqlstate"] == "25006"
+    assert ask(proxy, "DELETE", f"{path}/{known['fingerprint']}")["forgotten"] == 1
+    assert value(client, "SELECT n FROM drawn") == first + 1
+    assert known["fingerprint"] in {each["fingerprint"] for each in ask(proxy, "GET", path)["statements"]}
