@@ -202,10 +202,10 @@ def test_a_standby_that_dies_is_left(proxy: ProxyProcess, replicated: BlockingCl
 
 def test_what_was_learned_is_shown_and_forgotten(client: psycopg.Connection, proxy: ProxyProcess) -> None:
     """By the API; then it is learned anew."""
+    client.execute("CREATE SEQUENCE IF NOT EXISTS s")
     client.execute(
         "CREATE OR REPLACE FUNCTION anew() RETURNS int LANGUAGE sql AS 'SELECT nextval(''s'')::int'"
     )
-    client.execute("CREATE SEQUENCE IF NOT EXISTS s")
     client.execute("CREATE OR REPLACE VIEW drawn AS SELECT anew() AS n")
     first = value(client, "SELECT n FROM drawn")
     path = "/api/v1/routing/learned"
