@@ -71,7 +71,7 @@ class LocalFleet:
         return [each.virtual.id for each in self._of(backend)]
 
     def _info(self, session: Session) -> SessionInfo:
-        virtual, connection = session.virtual, session.leased_connection
+        virtual, connection = session.virtual, session.leased_connection or session.parked
         found = virtual.explain()
         return SessionInfo(
             id=virtual.id,

@@ -133,7 +133,7 @@ def _lost(session: Session, course: _Course, *reasons: str) -> MoveReport:
 def _at_once(session: Session, place: Place) -> bool:
     """Move a session between its transactions in a shared mode: nothing but its place has to change."""
     free = session.leased_connection is None and session.idle and not session.standstill.wanted
-    if not free or session.requests.hub_channels:
+    if not free or session.parked is not None or session.requests.hub_channels:
         return False
     connection = place.pool.take_nowait(session.virtual)
     if connection is None:

@@ -324,6 +324,11 @@ class Session(Pipe):
         return self._connection
 
     @property
+    def parked(self) -> BackendConnection | None:
+        """A connection of its own that does not work for it now."""
+        return None
+
+    @property
     def standstill(self) -> Standstill:
         """How others bring this session to a safe point."""
         if self._standstill is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from routing_rig import PORT, ask, config, port_of, ports, replicated_cluster, until, value
+from routing_rig import POOL, PORT, ask, config, port_of, ports, replicated_cluster, until, value
 
 from helios_trio.embedded import BlockingCluster
 from helios_trio.testing.running import ProxyProcess, running_proxy
@@ -216,3 +216,28 @@ def test_what_was_learned_is_shown_and_forgotten(client: psycopg.Connection, pro
     assert ask(proxy, "DELETE", f"{path}/{known['fingerprint']}")["forgotten"] == 1
     assert value(client, "SELECT n FROM drawn") == first + 1
     assert known["fingerprint"] in {each["fingerprint"] for each in ask(proxy, "GET", path)["statements"]}
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_sessions_are_moved_with_what_they_have(mode: str, replicated: BlockingCluster) -> None:
+    """A planned move between two names of the primary, also of a session that has its own connection parked."""
+    second_name = POOL.format(name="twin", host="127.0.0.1", port=port_of(replicated, "node1"))
+    with (
+        running_proxy(config(replicated, mode, second_name)) as twins,
+        psycopg.connect(twins.dsn(), autocommit=True) as client,
+    ):
+        client.execute("SELECT set_config('app.mine', 'yes', false)")
+        client.execute("SET search_path = public, pg_catalog")
+        client.execute("CREATE TEMP TABLE kept AS SELECT 3 AS n")
+        (found,) = ask(twins, "GET", "/api/v1/sessions")["sessions"]
+        there = "twin" if found["backend"] == "node1" else "node1"
+        path = f"/api/v1/sessions/{found['id']}/migrate"
+        assert ask(twins, "POST", path, {"target": there})["result"] == "moved"
+        assert value(client, "SELECT n FROM kept") == 3
+        client.execute("DROP TABLE kept")
+        standbys = {port_of(replicated, name) for name in ("node2", "node3")}
+        until(lambda: value(client, PORT) in standbys, "no standby has served a read")
+        assert ask(twins, "POST", path, {"target": found["backend"]})["result"] == "moved"
+        assert value(client, "SELECT current_setting('app.mine')") == "yes"
+        assert value(client, "SHOW search_path") == "public, pg_catalog"
+        until(lambda: value(client, PORT) in standbys, "no standby has served a read")
