@@ -14,6 +14,8 @@ _SHORT_RUN = {
     "moving-transaction": (_SECOND,),
     "pristine": (_FIRST,),
     "statement": (_FIRST,),
+    "routed-session": (),
+    "routed-transaction": (),
 }
 
 

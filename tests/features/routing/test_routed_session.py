@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import psycopg
@@ -241,3 +242,21 @@ def test_sessions_are_moved_with_what_they_have(mode: str, replicated: BlockingC
         assert value(client, "SELECT current_setting('app.mine')") == "yes"
         assert value(client, "SHOW search_path") == "public, pg_catalog"
         until(lambda: value(client, PORT) in standbys, "no standby has served a read")
+
+
+def test_a_read_on_a_standby_is_cancelled(client: psycopg.Connection, replicated: BlockingCluster) -> None:
+    """The request finds the connection that works for the session, wherever that is."""
+    sleeping = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%a long nap%'"
+    )
+
+    def cancel_when_asleep() -> None:
+        until(lambda: replicated.execute(sleeping, "node2") == [(1,)], "it does not sleep on the standby")
+        client.cancel_safe()
+
+    helper = threading.Thread(target=cancel_when_asleep)
+    helper.start()
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        client.execute("/*+ route=node2 */ SELECT pg_sleep(60), 'a long nap'")
+    helper.join()
+    assert value(client, "SELECT 1") == 1
