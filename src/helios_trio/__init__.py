@@ -21,6 +21,12 @@ The nouns, and where they live:
   server have said since the transaction began, and `recovery` has it go on elsewhere.
 * `CommitGuard` (`session/`) and `OutcomeResolver` (`failover/`) - a transaction writes down its name before it commits,
   and by that it is found out whether it has.
+* `RoutedSession` and `Router` (`features/routing/`) - a session whose requests go to several servers, and who is asked
+  where; a `Question` goes in and a `Decision` comes out, made by the `Filter`s, `Preference`s and the `Strategy`
+  (`pipeline/routing.py`) that features contribute.
+* `Floor` (`pipeline/`) and `Positions` (`features/lag_routing/`) - what a session has written and must find again when it
+  reads; how far the servers have come.
+* `Breakers` (`features/circuit_breaker/`) - a circuit for each backend, which opens when the backend does badly.
 * `Topology` (`cluster/`) - which servers there are and which of them takes writes; `Probes` ask the servers, an
   `Appointment` is what Patroni or an operator says instead, the `Herald` tells what has changed.
 * `Readiness` (`net/`) - one epoll for all sockets through which bytes merely pass, served by one Trio task.
