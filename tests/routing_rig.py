@@ -84,7 +84,9 @@ def ports(cluster: BlockingCluster) -> tuple[int, int, int]:
 
 def ask(proxy: ProxyProcess, method: str, path: str, body: Any = None) -> Any:
     """What the API answers."""
-    key = next(line.split()[-1] for line in proxy.log_since().splitlines() if line.startswith("admin key"))
+    key = next(
+        line.split()[-1] for line in proxy.log_file.read_text().splitlines() if line.startswith("admin key")
+    )
     assert proxy.admin is not None
     request = urllib.request.Request(
         f"http://{proxy.admin[0]}:{proxy.admin[1]}{path}",

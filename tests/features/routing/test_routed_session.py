@@ -260,3 +260,37 @@ def test_a_read_on_a_standby_is_cancelled(client: psycopg.Connection, replicated
         client.execute("/*+ route=node2 */ SELECT pg_sleep(60), 'a long nap'")
     helper.join()
     assert value(client, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_reads_that_are_held_go_on(mode: str, replicated: BlockingCluster) -> None:
+    """A session that waits for a standby to come along is moved meanwhile, to and fro."""
+    more = "[transparent_write_routing]\nenabled = true\nforward_timeout_ms = 300\n"
+    more += POOL.format(name="twin", host="127.0.0.1", port=port_of(replicated, "node1"))
+    with (
+        running_proxy(config(replicated, mode, more)) as twins,
+        psycopg.connect(twins.dsn(), autocommit=True) as client,
+    ):
+        client.execute("DROP TABLE IF EXISTS held")
+        client.execute("CREATE TABLE held (n int)")
+        (found,) = ask(twins, "GET", "/api/v1/sessions")["sessions"]
+        path = f"/api/v1/sessions/{found['id']}/migrate"
+        targets = [found["backend"], "twin" if found["backend"] == "node1" else "node1"]
+        for name in ("node2", "node3"):
+            replicated.execute("SELECT pg_wal_replay_pause()", name)
+        try:
+            for n in range(3):
+                client.execute("INSERT INTO held VALUES (%s)", (n,))
+                seen: list[int] = []
+                reading = threading.Thread(
+                    target=lambda: seen.append(value(client, "SELECT count(*) FROM held"))
+                )
+                reading.start()
+                while reading.is_alive():
+                    targets.reverse()
+                    assert ask(twins, "POST", path, {"target": targets[0]})["result"] in ("moved", "busy")
+                reading.join()
+                assert seen == [n + 1]
+        finally:
+            for name in ("node2", "node3"):
+                replicated.execute("SELECT pg_wal_replay_resume()", name)
