@@ -110,6 +110,22 @@ GOALS: Final = (
         "failover", "journal: processor time per statement of TPC-B, us", "us_per_statement.tpcb.journal", 3
     ),
     _at_least("failover", "TPC-B, replay on, to off", "ratios.journal_tpcb", 0.9),
+    _at_most("routing", "to decide about a read that all filters look at, us", "decision_us", 10),
+    _at_most(
+        "routing", "a routed read, to one that is not: processor time more, us", "us_more_per_read.simple", 15
+    ),
+    _at_least("routing", "reads that standbys serve, of clients who write", "replica_read_share", 0.9),
+    _at_most("routing", "reads that missed a write of their client", "stale_reads", 0),
+    _at_least("routing", "the same with consistency = eventual", "stale_reads_eventual", 1),
+    _at_most("breaker", "a server becomes slow: until its circuit opens, ms", "open_ms", 500),
+    _at_most("breaker", "a server stands still: until its circuit opens, ms", "by_way.stall.open_ms", 500),
+    _at_most("breaker", "errors of clients meanwhile", "client_errors", 0),
+    _at_most("breaker", "from its healing until its circuit closes, ms", "close_ms", 1500),
+    _at_most("breaker", "requests beyond a step of the ramp, share", "overshoot", 0.25),
+    _at_most("breaker", "circuits that opened although all was well", "false_positives", 0),
+    _at_most("features", "routing: processor time more per query, us", "us_more.routing", 15),
+    _at_most("features", "circuit breakers: processor time more per query, us", "us_more.circuit_breaker", 1),
+    _at_most("features", "all features off: processor time more per query, us", "us_more_all_off", 1),
 )
 NAMES: Final = tuple(dict.fromkeys(goal.bench for goal in GOALS))
 

@@ -32,7 +32,9 @@ from helios_trio.pool.planner import SlotStatus
 from helios_trio.pool.pool import Pool
 from helios_trio.pool.pools import Destination, Pools
 from helios_trio.proxy.cancels import CancelRegistry
+from helios_trio.proxy.holding import Holds
 from helios_trio.proxy.limits import ProxyCounters, ProxyLimits
+from helios_trio.proxy.pausing import Pauses
 from helios_trio.proxy.serving import Proxy
 from helios_trio.sql.cache import FactsCache
 
@@ -71,6 +73,10 @@ class FakeProxy:
     sessions: dict[int, Any] = field(factory=dict)
     unauthenticated: int = 0
     draining: bool = False
+    holds: Holds = field(factory=Holds)
+    pauses: Pauses = field(factory=lambda: Pauses(tuple))
+    console_of: Any = None
+    authenticate: Any = None
 
 
 #: Keys of the two roles, and the headers that show them.

@@ -137,7 +137,10 @@ def start_proxy(
 def proxy_for(
     pytestconfig: pytest.Config, direct_address: tuple[str, int], standby_address: tuple[str, int]
 ) -> Iterator[Callable[[str], ProxyProcess]]:
-    """The proxy in a mode (a key of `MODES`, perhaps behind `MOVING` or `ROUTED`), started when first asked for, or if it has died."""
+    """The proxy in a mode (a key of `MODES`, perhaps behind `MOVING` or `ROUTED`).
+
+    Started when first asked for, or if it has died.
+    """
     running: dict[str, ProxyProcess] = {}
     with ExitStack() as stack:
 

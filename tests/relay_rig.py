@@ -135,10 +135,10 @@ class ClientEnd:
         return await self.until_ready()
 
 
-#: Where all sessions of the rig belong.
-DESTINATION = Destination(
-    Backend("backend", "localhost", 5432), "database", "user", PoolSettings(), ServerTLS(SslMode.DISABLE)
-)
+def destination(mode: PoolMode) -> Destination:
+    """Where all sessions of the rig belong."""
+    backend, settings = Backend("backend", "localhost", 5432), PoolSettings(mode=mode)
+    return Destination(backend, "database", "user", settings, ServerTLS(SslMode.DISABLE))
 
 
 @define(eq=False)
@@ -260,7 +260,7 @@ class Rig:
             facts=self.facts,
             on_databases_gone=lambda names: None,
             hub=hub,  # type: ignore[arg-type]
-            destination=DESTINATION,
+            destination=destination(mode),
         )
         session.virtual.reported["timezone"] = "UTC"
         if connection is not None:

@@ -8,8 +8,8 @@ import pytest
 from attrs import evolve
 
 from helios_trio.assembly import assemble
-from helios_trio.letting_in import open_health
 from helios_trio.config import Config, TcpAddress, UnixAddress, WithoutKey, loads
+from helios_trio.letting_in import open_health
 from helios_trio.moving import state_folder, switchover_settings
 
 BACKENDS = """

@@ -24,8 +24,8 @@ The nouns, and where they live:
 * `RoutedSession` and `Router` (`features/routing/`) - a session whose requests go to several servers, and who is asked
   where; a `Question` goes in and a `Decision` comes out, made by the `Filter`s, `Preference`s and the `Strategy`
   (`pipeline/routing.py`) that features contribute.
-* `Floor` (`pipeline/`) and `Positions` (`features/lag_routing/`) - what a session has written and must find again when it
-  reads; how far the servers have come.
+* `Floor` (`pipeline/`) and `Positions` (`features/lag_routing/`) - what a session has written and must find again when
+  it reads; how far the servers have come.
 * `Breakers` (`features/circuit_breaker/`) - a circuit for each backend, which opens when the backend does badly.
 * `Topology` (`cluster/`) - which servers there are and which of them takes writes; `Probes` ask the servers, an
   `Appointment` is what Patroni or an operator says instead, the `Herald` tells what has changed.

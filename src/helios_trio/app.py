@@ -64,11 +64,16 @@ class Signals:
             if number == signal.SIGHUP:
                 if self.reload is not None:
                     await self.reload()
-            elif self.stop.is_set():
-                self.stop_now.set()
             else:
-                self.stop.set()
-                self.starting.cancel()
+                self.end()
+
+    def end(self) -> None:
+        """Stop; when it has been said before, at once."""
+        if self.stop.is_set():
+            self.stop_now.set()
+        else:
+            self.stop.set()
+            self.starting.cancel()
 
 
 def serve_command(
@@ -163,8 +168,10 @@ async def run(parts: Assembly, options: ServeOptions, listeners: list[Listener],
         if parts.cluster is not None:
             core.start_soon(parts.cluster.watch)
         core.start_soon(parts.watchdog.run)
+        core.start_soon(parts.consoles.run)
         core.start_soon(manager.keep_alive)
         parts.admin.running.reload = partial(reload, parts, options, manager)
+        parts.admin.running.stop = told.end
         told.reload = partial(_reload_on_signal, parts.admin.running.reload)
         admin = await _start_admin(core, parts, admin_stop)
         async with trio.open_nursery() as clients:

@@ -13,6 +13,7 @@ import psycopg
 import trio
 from attrs import define
 
+from helios_trio.admin.console import Consoles, open_console
 from helios_trio.admin.keys import read_keys
 from helios_trio.admin.parts import Parts, Reloaded, Running
 from helios_trio.breaking import STATUS, Breaking, breaking_of
@@ -82,6 +83,8 @@ class Assembly:
     #: None: no backend has a circuit
     breaking: Breaking | None
     admin: Parts
+    #: databases that are the proxy itself
+    consoles: Consoles
     connect_control: ConnectControl
     #: the API key that was made because no file has any; to be shown once
     made_key: str | None
@@ -207,9 +210,34 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         proxy=proxy,
         recovering=recovering,
         breakers=None if breaking is None else breaking.breakers,
+        means=None if moving.migrations is None else moving.migrations.means,
         connect=control.connect,
     )
     access, made_key = access_of(config)
+    admin = Parts(
+        proxy=proxy,
+        pools=pools,
+        cancels=cancels,
+        topology=topology,
+        placement=placement,
+        facts=facts,
+        fleet=moving.fleet,
+        moves=moving.counters,
+        examiner=moving.examiner,
+        events=moving.events,
+        access=access,
+        running=Running(config, _nothing_to_reload),
+        migrations=moving.migrations,
+        switchover=moving.switchover,
+        primaries=primaries,
+        replays=replays,
+        breakers=None if breaking is None else breaking.breakers,
+        rule_book=None if directing is None else directing.book,
+        router=None if directing is None else directing.router,
+        learned=None if directing is None else directing.learned,
+        manual=watching.manual,
+        started_at=time.time(),
+    )
     return Assembly(
         config=config,
         cluster=cluster,
@@ -229,40 +257,19 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         recovering=recovering,
         directing=directing,
         breaking=breaking,
-        admin=Parts(
-            proxy=proxy,
-            pools=pools,
-            cancels=cancels,
-            topology=topology,
-            placement=placement,
-            facts=facts,
-            fleet=moving.fleet,
-            moves=moving.counters,
-            examiner=moving.examiner,
-            events=moving.events,
-            access=access,
-            running=Running(config, _nothing_to_reload),
-            migrations=moving.migrations,
-            switchover=moving.switchover,
-            primaries=primaries,
-            replays=replays,
-            breakers=None if breaking is None else breaking.breakers,
-            rule_book=None if directing is None else directing.book,
-            router=None if directing is None else directing.router,
-            learned=None if directing is None else directing.learned,
-            manual=watching.manual,
-            started_at=time.time(),
-        ),
+        admin=admin,
+        consoles=open_console(admin),
         connect_control=control.connect,
         made_key=made_key,
     )
 
 
 def limit_holds(proxy: Proxy, config: Config) -> None:
-    """How much, and how long, is kept of clients that are held."""
-    buffer, holds = config.switchover_buffer, proxy.holds
-    holds.window = buffer.window
-    holds.budget.max_requests, holds.budget.max_bytes = buffer.max_requests, buffer.max_bytes
+    """How much, and how long, is kept of clients that are held, and of those of paused databases."""
+    buffer, holds, pauses = config.switchover_buffer, proxy.holds, proxy.pauses
+    holds.window, pauses.window = buffer.window, config.pool.queue_timeout
+    for budget in (holds.budget, pauses.budget):
+        budget.max_requests, budget.max_bytes = buffer.max_requests, buffer.max_bytes
 
 
 async def _nothing_to_reload() -> Reloaded:

@@ -15,10 +15,10 @@ from random import Random
 from typing import Final
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from helios_trio.cluster.placement import Placement
-from helios_trio.cluster.topology import Topology
+from helios_trio.cluster.topology import NodeRole, NodeState, Topology
 from helios_trio.config import Config
 from helios_trio.config.routing import Balancing, SyncMode, TenantSource
 from helios_trio.control.connection import ControlConnection
@@ -30,6 +30,7 @@ from helios_trio.features.lag_routing.positions import Positions
 from helios_trio.features.load_balancer.latency import Latencies
 from helios_trio.features.load_balancer.strategies import strategy_of
 from helios_trio.features.routing import decision
+from helios_trio.features.routing.moved_reads import MovedReads
 from helios_trio.features.routing.nodes import Nodes
 from helios_trio.features.routing.preferences import age_by_text, preferences_of
 from helios_trio.features.routing.router import RoutePolicy, Router
@@ -39,6 +40,7 @@ from helios_trio.features.routing.tenants import tenant_of
 from helios_trio.features.transparent_write_routing.connected import ConnectedTo
 from helios_trio.features.transparent_write_routing.learned import LearnedWriter, LearnedWriters
 from helios_trio.migration.fleet import LocalFleet
+from helios_trio.migration.means import Means
 from helios_trio.moving import state_folder
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pipeline.routing import Consistency, Filter, Preference, Question
@@ -49,6 +51,7 @@ from helios_trio.proxy.directory import ConfiguredDirectory
 from helios_trio.proxy.serving import Proxy
 from helios_trio.proxy.session import Session
 from helios_trio.recovering import Recovering
+from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.facts import Facts
 from helios_trio.sql.routes import SafeFunctions
 
@@ -73,6 +76,11 @@ class Directing:
     positions: Positions
     gate: Gate
     learned: LearnedWriters
+    #: where migrations have reads go; None: there are no migrations, or no reads to be moved
+    moved_reads: MovedReads | None = None
+
+    #: standbys whose connections were given up
+    _cut_off: set[str] = field(factory=set, init=False)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hear of the servers, and ask them, until cancelled."""
@@ -89,14 +97,31 @@ class Directing:
         topology = self.topology
         node = topology.nodes[name]
         self.router.nodes.on_news(name)
+        self.positions.on_news(name)
+        self._look_after_readers(node)
         self.gate.note(name, topology.lag_seconds(node), topology.lag_bytes(node), trio.current_time())
+
+    def _look_after_readers(self, node: NodeState) -> None:
+        """Who reads on a standby that does not answer is asked to read elsewhere: it may never answer.
+
+        Connections to a server that is stalled, or cut off by the network, would be waited for until TCP gives up.
+        """
+        name, pools = node.backend.name, self.router.pools
+        if node.healthy is False and node.role is NodeRole.STANDBY and not node.deposed:
+            if name not in self._cut_off:
+                self._cut_off.add(name)
+                pools.cut_off(name, node.reason or "it does not answer")
+        elif node.healthy and name in self._cut_off:
+            self._cut_off.discard(name)
+            if not node.deposed:
+                pools.reopen(name)
 
     def reconfigure(self, config: Config) -> None:
         """Take over what can change while clients are connected. Raises ConfigError; then nothing has changed."""
         decider = self.router.decider
         if self.book is not None:
             self.book.reconfigure(config.routing)
-            decider.preferences = _preferences(config, self.book, self.tied)
+            decider.preferences = _preferences(config, self.book, self.tied, self.moved_reads)
         decider.strategy = strategy_of(config.load_balancer, Random())
         self.latencies.reconfigure(config.load_balancer.latency_half_life)
         self.proxy.tenant_of = _tenant_of(config.routing.tenant_from)
@@ -123,6 +148,7 @@ def directing_of(
     proxy: Proxy,
     recovering: Recovering | None,
     breakers: Breakers | None,
+    means: Means | None,
     connect: Connect,
     environment: Mapping[str, str] = os.environ,
 ) -> Directing | None:
@@ -151,7 +177,10 @@ def directing_of(
         directory.place = book.places.place
     if breakers is not None:
         filters.insert(1, breakers)
-    preferences = _preferences(config, book, tied)
+    moved_reads = None if book is None or means is None else MovedReads(means.read_shares)
+    if moved_reads is not None:
+        moved_reads.shares.asked = True
+    preferences = _preferences(config, book, tied, moved_reads)
     decider = decision.Decider(filters, preferences, strategy_of(config.load_balancer, Random()))
 
     async def open_pool(session: Session, backend: str) -> Pool:
@@ -164,7 +193,7 @@ def directing_of(
 
     latencies = Latencies(config.load_balancer.latency_half_life)
     router = Router(
-        nodes=Nodes(topology, placement, latencies.of),
+        nodes=Nodes(topology, placement, latencies.of if _is_measured(config) else None),
         decider=decider,
         policy=policy_of(config, config.transparent_write_routing.sync_mode, routes=book is not None),
         freshness=positions if config.lag_routing.own_writes else None,
@@ -173,11 +202,10 @@ def directing_of(
         hints=config.routing.hints,
         learned=learned,
         learn=learn,
-        tenant_of=lambda session: proxy.tenant_of(
-            session.virtual.user, session.virtual.database, _settings(session)
-        ),
+        tenant_of=lambda virtual: proxy.tenant_of(virtual.user, virtual.database, _settings(virtual)),
         tap=_tap_of(config, latencies, breakers),
         admission=breakers,
+        read_traffic=None if means is None else means.read_traffic,
         open_pool=open_pool,
     )
     directory.routed = True
@@ -203,16 +231,21 @@ def directing_of(
         positions=positions,
         gate=gate,
         learned=learned,
+        moved_reads=moved_reads,
     )
     found.reconfigure(config)
     return found
 
 
-def _preferences(config: Config, book: RuleBook | None, tied: Callable[[str], str]) -> Sequence[Preference]:
+def _preferences(
+    config: Config, book: RuleBook | None, tied: Callable[[str], str], moved_reads: MovedReads | None
+) -> Sequence[Preference]:
     if book is None:
         return []
-    found = preferences_of(config, book, age_by_text(_text_of, _now))
-    return [ConnectedTo(tied), *found] if config.transparent_write_routing.enabled else found
+    found: list[Preference] = [] if moved_reads is None else [moved_reads]
+    if config.transparent_write_routing.enabled:
+        found.append(ConnectedTo(tied))
+    return [*found, *preferences_of(config, book, age_by_text(_text_of, _now))]
 
 
 def _text_of(question: Question) -> bytes:
@@ -227,7 +260,7 @@ def _tap_of(
     config: Config, latencies: Latencies, breakers: Breakers | None
 ) -> Callable[[str], BackendTap | None]:
     """Who is told how a backend answers: the balancer, its circuit, both or nobody."""
-    if config.load_balancer.strategy is not Balancing.LATENCY:
+    if not _is_measured(config):
         return _no_tap if breakers is None else breakers.tap
     if breakers is None:
         return latencies.tap
@@ -239,13 +272,18 @@ def _tap_of(
     return cache(both)
 
 
+def _is_measured(config: Config) -> bool:
+    """Whether somebody wants to know how long queries take on each backend."""
+    return config.load_balancer.strategy is Balancing.LATENCY
+
+
 def _no_tap(backend: str) -> None:
     """Nobody wants to know how a backend answers."""
 
 
-def _settings(session: Session) -> Mapping[str, str]:
+def _settings(virtual: VirtualSession) -> Mapping[str, str]:
     """Of now, and of its start."""
-    return ChainMap(dict(session.virtual.label), dict(session.virtual.startup))
+    return ChainMap(dict(virtual.label), dict(virtual.startup))
 
 
 def _tenant_of(source: TenantSource) -> Callable[[str, str, Mapping[str, str]], str]:

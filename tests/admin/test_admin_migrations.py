@@ -143,7 +143,7 @@ async def test_leftovers_are_decided_at_the_end(autojump_clock: object, rig: Rig
             422,
             [("phases", "rise from phase to phase")],
         ),
-        ({**START, "target": "gold"}, 422, [("mode", "gradual is not available")]),
+        ({**START, "target": "gold"}, 422, [("mode", "gradual moves reads before writes")]),
         ({**START, "target": "other"}, 422, [("target", "logical migrations are not available")]),
         ({**START, "data": "logical"}, 422, [("data", "not available")]),
         ({**START, "target": "gold", "data": "shared"}, 409, [("data", "gold is a standby of blue")]),

@@ -53,6 +53,7 @@ BACKEND: Final = """
 name = "{name}"
 host = "{host}"
 port = {port}
+role = "{role}"
 """
 
 
@@ -163,10 +164,10 @@ class Stages:
     stack: ExitStack
     report: Callable[[str], None]
 
-    def own_cluster(self, mode: str, failover: str = "") -> Stage:
+    def own_cluster(self, mode: str, failover: str = "", standbys: int = 1) -> Stage:
         """A proxy that runs its servers itself: it can end them, and makes old primaries standbys."""
         config = CONFIG.format(mode=mode, failover=failover)
-        arguments = ("--ephemeral", "--standbys", "1")
+        arguments = ("--ephemeral", "--standbys", str(standbys))
         proxy = self._run(config, arguments)
         return self._staged(proxy, nodes_of(proxy), None)
 
@@ -177,16 +178,19 @@ class Stages:
         *,
         cluster: BlockingCluster | None = None,
         through: Mapping[str, Address] | None = None,
+        roles: Mapping[str, str] | None = None,
     ) -> Stage:
         """A proxy in front of servers that it can only talk to.
 
-        `failover` are keys of that section, and sections; `through` is where it reaches the servers, by name.
+        `failover` are keys of that section, and sections; `through` is where it reaches the servers, by name; `roles`
+        is what they are by the configuration, else they say so themselves.
         """
         cluster = cluster or self.cluster()
         nodes, places = nodes_in(cluster), []
         for each in nodes:
             host, port = (through or {}).get(each.name, (each.host, each.port))
-            places.append(BACKEND.format(name=each.name, host=host, port=port))
+            role = (roles or {}).get(each.name, "auto")
+            places.append(BACKEND.format(name=each.name, host=host, port=port, role=role))
         config = CONFIG.format(mode=mode, failover=failover) + "".join(places)
         return self._staged(self._run(config, ()), nodes, cluster)
 

@@ -391,3 +391,9 @@ def problems(text: str) -> tuple[str, ...]:
 def is_about_a_file(line: str) -> bool:
     """Whether it is about a file that is not here, or about TLS or `cert` without the files they need."""
     return "a readable file" in line or "expected a file, as" in line or "imported: proxy.tls.mode" in line
+
+
+def test_users_of_the_console_are_carried_over() -> None:
+    """As lists; none where nobody is named."""
+    config, _ = imported(TRUST.rstrip("\n") + "\nadmin_users = ops, root\nstats_users = exporter\n" + A)
+    assert (config.admin.admin_users, config.admin.stats_users) == (("ops", "root"), ("exporter",))

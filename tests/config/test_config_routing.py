@@ -23,7 +23,16 @@ from helios_trio.config.routing import (
 
 BACKENDS = '[auth]\nmethod = "trust"\n[proxy]\nregion = "us-east-1"\n' + "".join(
     f'[[backends.pools]]\nname = "{name}"\nhost = "{name}"\n'
-    for name in ("primary", "green_db", "eu_west_db", "us_east_db", "analytics", "vector-node", "archive")
+    for name in (
+        "primary",
+        "green_db",
+        "eu_west_db",
+        "us_east_db",
+        "analytics",
+        "vector-node",
+        "archive",
+        "west",
+    )
 )
 FILE = """
 [load_balancer]

@@ -88,6 +88,25 @@ def test_kill_the_primary(mode: str) -> None:
     assert done.stdout.count("×") == 4  # two in the table, two in the picture
 
 
+@pytest.mark.long
+@pytest.mark.cluster
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_checkout(mode: str) -> None:
+    """A standby falls ill: its circuit opens and closes, all checkouts succeed, and everybody sees his order."""
+    done = run(
+        "checkout.py", "--checkouts=200", "--workers=8", "--ill=5", "--rest=0.2", f"--mode={mode}", "--json"
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    *_, last = done.stdout.splitlines()
+    found = json.loads(last)
+    events = found.pop("events")
+    assert found == {"checkouts": 200, "errors": 0, "stale": 0, "wrong": []}
+    assert events["circuit opened"] >= 1
+    assert events["circuit closed"] >= 1
+    assert "node2 is ill\n" in done.stdout
+
+
 def test_a_recording_says_what_was_printed_and_when(tmp_path: Path) -> None:
     """The picture has every line where it was printed; what came later appears later."""
     program = "import time; print('a <b>  c'); print(1, end='', flush=True); time.sleep(0.2); print(' & 2')"

@@ -121,12 +121,20 @@ async def test_logical_data_are_not_available(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("mode", [MigrationMode.GRADUAL, MigrationMode.MANUAL])
-async def test_gradual_over_physical_is_not_available(rig: Rig, mode: MigrationMode) -> None:
-    """Asked for, or found out."""
+async def test_gradual_over_physical_needs_routed_sessions(rig: Rig, mode: MigrationMode) -> None:
+    """Asked for, or found out; the setting is named."""
     phases = (Phase(10.0), Phase(100.0))
     for data in (DataMode.PHYSICAL, None):
         message = await refusal(rig, NotAvailable, target="gold", mode=mode, phases=phases, data=data)
-        assert f"{mode} is not available where the target is a standby" in message
+        assert f"mode: {mode} moves reads before writes where the target is a standby" in message
+        assert "routing.enabled = true" in message
+
+
+async def test_one_phase_over_physical_needs_nothing(rig: Rig) -> None:
+    """It is a switchover by another name."""
+    order = {"target": "gold", "mode": GRADUAL, "phases": (Phase(100.0),)}
+    assert "switchovers are not available" in await refusal(rig, NotAvailable, **order)
+    assert "for all tenants" in await refusal(rig, NotAvailable, **order, tenants=("x",))
 
 
 async def test_a_switchover_of_some_tenants_is_not_available(rig: Rig) -> None:

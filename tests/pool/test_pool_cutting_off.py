@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
-from relay_rig import open_rig
+from relay_rig import Wish, open_rig
 from test_pool_pool import Holder
 
-from helios_trio.errors import BackendCutOff
+from helios_trio.errors import BackendCutOff, BackendUnavailable
+from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.cutting_off import cut_off
-from helios_trio.pool.planner import PoolLimits, SlotStatus
+from helios_trio.pool.planner import PoolLimits, SlotStatus, Ticket
+from helios_trio.pool.refusals import turn_away
 
 
 async def test_all_connections_are_lost_at_once(autojump_clock: trio.testing.MockClock) -> None:
@@ -66,3 +68,24 @@ async def test_after_it_is_back_connections_are_opened_at_once(
         before = trio.current_time()
         await rig.take()
         assert trio.current_time() - before < 1.0
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+async def test_who_can_be_served_elsewhere_does_not_wait_for_a_server_that_is_gone(
+    autojump_clock: trio.testing.MockClock, elsewhere: bool
+) -> None:
+    """All others wait until it is back, or their time is over."""
+    async with open_rig(PoolLimits(1)) as rig:
+        at_work = await rig.take()
+        refused: list[Exception] = []
+        ticket = Ticket[BackendConnection](
+            Wish(), trio.current_time() + 100.0, lambda _: None, refused.append, elsewhere
+        )
+        rig.pool.wait(ticket)
+        await trio.testing.wait_all_tasks_blocked()
+        assert refused == []
+        turn_away(rig.pool.planner, BackendUnavailable("gone"))
+        assert [str(each) for each in refused] == (["gone"] if elsewhere else [])
+        assert (ticket in rig.pool.planner.waiting) is not elsewhere
+        rig.pool.withdraw(ticket)
+        rig.pool.give_back(at_work)

@@ -107,13 +107,7 @@ def routes(parts: Parts, migrations: Migrations | None, switchover: Switchover |
         return failover_status(parts, migrations, switchover)
 
     async def start(call: Call) -> FailoverStatus:
-        body: FailoverBody = call.body
-        if parts.primaries is not None and parts.primaries.active:
-            parts.primaries.order(body.target, who=call.who, reason=body.reason)
-        elif migrations is not None:
-            await migrations.start(_order(parts, body, call.who))
-        else:
-            raise Conflict([Fault("", "no primary is being missed, and session_migration is not enabled")])
+        await order_failover(parts, call.body, call.who)
         return failover_status(parts, migrations, switchover)
 
     what = "Look at the switchover or failover, or the last one"
@@ -126,6 +120,16 @@ def routes(parts: Parts, migrations: Migrations | None, switchover: Switchover |
         body=FailoverBody,
         status=HTTPStatus.ACCEPTED,
     )
+
+
+async def order_failover(parts: Parts, body: FailoverBody, who: str) -> None:
+    """Begin a switchover, or say who succeeds a primary that is being missed. Raises HeliosError."""
+    if parts.primaries is not None and parts.primaries.active:
+        parts.primaries.order(body.target, who=who, reason=body.reason)
+    elif parts.migrations is not None:
+        await parts.migrations.start(_order(parts, body, who))
+    else:
+        raise Conflict([Fault("", "no primary is being missed, and session_migration is not enabled")])
 
 
 def _order(parts: Parts, body: FailoverBody, who: str) -> MigrationOrder:

@@ -43,11 +43,13 @@ class Reloaded:
 
 @define
 class Running:
-    """The configuration in force, and how to have it read again."""
+    """The configuration in force, how to have it read again, and how to end it all."""
 
     config: Config
     #: raises ConfigError: everything is as it was
     reload: Callable[[], Awaitable[Reloaded]]
+    #: has the process drained and ended; called again, without waiting any longer
+    stop: Callable[[], None] = lambda: None
 
 
 @frozen(kw_only=True)

@@ -157,24 +157,29 @@ def session_views(sessions: Iterable[SessionInfo]) -> Iterator[SessionView]:
     clock = trio.current_time()
     epoch = time.time() - clock
     for info in sessions:
-        yield SessionView(
-            id=info.id,
-            user=info.user,
-            database=info.database,
-            application_name=info.application_name,
-            tenant=info.tenant,
-            address=info.client,
-            backend=info.backend,
-            home=info.home or None,
-            server_pid=info.server_pid,
-            mode=info.mode,
-            state=info.state,
-            pins=info.pins,
-            immovable=info.immovable,
-            sizes=info.sizes,
-            since=datetime.fromtimestamp(epoch + info.since, UTC),
-            idle_seconds=max(0.0, clock - info.active_since),
-        )
+        yield session_view(info, epoch=epoch, clock=clock)
+
+
+def session_view(info: SessionInfo, *, epoch: float, clock: float) -> SessionView:
+    """One of them. `clock`: Trio's time now; `epoch`: what Trio's zero is in seconds since 1970 (UTC)."""
+    return SessionView(
+        id=info.id,
+        user=info.user,
+        database=info.database,
+        application_name=info.application_name,
+        tenant=info.tenant,
+        address=info.client,
+        backend=info.backend,
+        home=info.home or None,
+        server_pid=info.server_pid,
+        mode=info.mode,
+        state=info.state,
+        pins=info.pins,
+        immovable=info.immovable,
+        sizes=info.sizes,
+        since=datetime.fromtimestamp(epoch + info.since, UTC),
+        idle_seconds=max(0.0, clock - info.active_since),
+    )
 
 
 def _looker(parts: Parts) -> Handler:

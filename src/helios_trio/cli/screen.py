@@ -128,6 +128,9 @@ def migration_details(status: Any) -> list[str]:
     lines = []
     if status["status_reason"]:
         lines.append(f"  {status['status_reason']}")
+    if (target := status["target"]) and status["traffic_allocation"] != status["write_allocation"]:
+        reads, writes = (status[f"{kind}_allocation"][target] for kind in ("traffic", "write"))
+        lines.append(f"  {target} has {reads:g} % of the reads and {writes:g} % of the writes")
     for kind in ("pinned", "busy", "failed"):
         staying = status[f"sessions_{kind}"]
         lines += [f"  {kind:<7} session {each['id']}: {each['reason']}" for each in staying[:_LISTED]]

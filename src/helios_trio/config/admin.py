@@ -1,17 +1,19 @@
-"""`[admin]`: who may use the admin listener."""
+"""`[admin]`: who may use the admin listener, and the console by SQL."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 from attrs import frozen
 
 from helios_trio.config.keys import key
-from helios_trio.config.kinds import ReadableFile
+from helios_trio.config.kinds import ReadableFile, Seconds, Texts
 from helios_trio.config.words import WithoutKey, WithoutKeyWord
 
 
 @frozen(kw_only=True)
 class AdminSettings:
-    """Who may use the admin listener; where it listens is proxy.admin_listen_address."""
+    """Who may use the admin listener, which is at proxy.admin_listen_address, and the console by SQL."""
 
     api_keys_file: ReadableFile | None = key(
         None,
@@ -24,3 +26,13 @@ class AdminSettings:
         WithoutKey.LOOPBACK,
         "where /health and /metrics/prometheus can be read without a key: on a loopback listener, anywhere or nowhere",
     )
+    admin_users: Annotated[tuple[str, ...], Texts()] = key(
+        (),
+        "who may do everything in the console, database pgbouncer or helios; besides, on a unix socket, the proxy's "
+        "own account as user pgbouncer or helios",
+        example=["ops"],
+    )
+    stats_users: Annotated[tuple[str, ...], Texts()] = key(
+        (), "who may only look around there with SHOW", example=["exporter"]
+    )
+    pause_timeout: Seconds = key(30.0, "how long PAUSE and WAIT_CLOSE wait there; PAUSE then changes nothing")

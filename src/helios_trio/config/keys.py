@@ -39,7 +39,8 @@ def inherited(section: type, name: str) -> Any:
     shape = shapes(section)[name]
     assert isinstance(shape, Leaf), "only keys are inherited"
     example = shape.kind.write(attrs.fields_dict(section)[name].default)
-    return attrs.field(default=None, metadata={"notes": attrs.evolve(shape.notes, example=example)})
+    notes = attrs.evolve(shape.notes, example=example, live=True)  # whether it is, the table that it is in says
+    return attrs.field(default=None, metadata={"notes": notes})
 
 
 def table(section: type) -> Any:

@@ -98,6 +98,14 @@ def choice(*words: str, **renamed: str) -> Convert:
     return convert
 
 
+def names(value: str) -> list[str]:
+    """Names with commas between them."""
+    found = [name.strip() for name in value.split(",") if name.strip()]
+    if not found:
+        raise NotCarried("it is empty")
+    return found
+
+
 def query(value: str) -> str:
     """A query for the user $1."""
     if "$1" not in value:
@@ -128,6 +136,8 @@ SETTINGS: Final[Mapping[str, tuple[tuple[str, ...], Convert]]] = {
     "auth_user": (("auth", "auth_user"), text),
     "auth_dbname": (("auth", "auth_dbname"), text),
     "auth_query": (("auth", "auth_query"), query),
+    "admin_users": (("admin", "admin_users"), names),
+    "stats_users": (("admin", "stats_users"), names),
     "pool_mode": (("pool", "mode"), choice("session", "transaction", "statement")),
     "default_pool_size": (("pool", "max_connections"), positive),
     "min_pool_size": (("pool", "min_connections"), whole),
@@ -168,8 +178,6 @@ DEFAULTS: Final[Mapping[str, str]] = {
 """PgBouncer's defaults where ours differ."""
 
 NOT_CARRIED: Final[Mapping[str, str]] = {
-    "admin_users": "the admin interface listens on this machine only, and asks nobody who they are",
-    "stats_users": "the admin interface listens on this machine only, and asks nobody who they are",
     "application_name_add_host": "proxy.application_name_suffix adds a fixed text instead",
     "auth_hba_file": "write its lines as [[auth.rules]]",
     "auth_ident_file": "user name maps are not supported",

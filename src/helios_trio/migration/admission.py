@@ -9,29 +9,35 @@ from collections.abc import Iterable, Iterator
 
 from helios_trio.cluster.topology import NodeState, Topology
 from helios_trio.config.migration import what_is_wrong_with
-from helios_trio.config.words import MigrationMode
 from helios_trio.migration.errors import Conflict, Fault, InvalidOrder, NotAvailable
 from helios_trio.migration.orders import DataMode, MigrationOrder
-from helios_trio.migration.phases import phases_of
+from helios_trio.migration.phases import ALL, phases_of
 
 
-def check_order(order: MigrationOrder, topology: Topology) -> None:
+def check_order(order: MigrationOrder, topology: Topology, *, reads_move: bool) -> None:
     """What can be seen from the order itself. Raises InvalidOrder or NotAvailable."""
     if faults := list(_invalid(order, topology)):
         raise InvalidOrder(faults)
     if order.data is DataMode.LOGICAL:
         raise NotAvailable([Fault("data", "logical migrations are not available in this version")])
     if order.data is DataMode.PHYSICAL:
-        check_physical(order)
+        check_physical(order, reads_move=reads_move)
 
 
-def check_physical(order: MigrationOrder) -> None:
-    """All sessions at once, and of all tenants (rule 23). Raises NotAvailable."""
-    if order.mode is not MigrationMode.IMMEDIATE:
-        what = f"{order.mode} is not available where the target is a standby of the source; use immediate"
+def check_physical(order: MigrationOrder, *, reads_move: bool) -> None:
+    """Reads can go in shares, where sessions are routed; writes go at once, for all tenants (rule 23).
+
+    Raises NotAvailable.
+    """
+    if all(each.percent >= ALL for each in phases_of(order.mode, order.phases)):
+        if order.tenants:
+            raise NotAvailable([Fault("tenant_filter", "a switchover is for all tenants")])
+    elif not reads_move:
+        what = (
+            f"{order.mode} moves reads before writes where the target is a standby of the source, and that needs "
+            "routed sessions: set routing.enabled = true and restart, or use immediate"
+        )
         raise NotAvailable([Fault("mode", what)])
-    if order.tenants:
-        raise NotAvailable([Fault("tenant_filter", "a switchover is for all tenants")])
 
 
 def _invalid(order: MigrationOrder, topology: Topology) -> Iterator[Fault]:
@@ -89,7 +95,7 @@ def check_company(order: MigrationOrder, others: Iterable[tuple[int, MigrationOr
             )
 
 
-def check_data(order: MigrationOrder, found: DataMode) -> None:
+def check_data(order: MigrationOrder, found: DataMode, *, reads_move: bool = False) -> None:
     """Whether the servers' data are related as the order says, or as any order may. Raises Conflict, NotAvailable."""
     if order.data is not None and order.data is not found:
         what = {
@@ -102,4 +108,4 @@ def check_data(order: MigrationOrder, found: DataMode) -> None:
         what = f"{order.target} has other data than {order.source}; logical migrations are not available"
         raise NotAvailable([Fault("target", what)])
     if found is DataMode.PHYSICAL:
-        check_physical(order)
+        check_physical(order, reads_move=reads_move)

@@ -1,5 +1,7 @@
 """How backends do, from the counters of their pools: queries, errors, times. For comparing a target with its source.
 
+Where a target only reads, it is compared with what its source reads: a commit takes longer than any of that.
+
 Used by: migration.migration (reads before and after), migration.checks (compares).
 """
 
@@ -8,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from attrs import frozen
+from attrs import define, field, frozen
 
+from helios_trio.cluster.read_shares import ReadShares
+from helios_trio.pool.counters import PoolCounters
 from helios_trio.pool.pool import Pool
 
 #: One pool: backend, database, user, and whether it is shared.
@@ -72,20 +76,67 @@ class PoolTraffic:
         queries, errors, times = 0, 0, []
         for pool in self.pools():
             if pool.name[0] == backend:
-                before = earlier.counts.get(_name(pool), (0, 0))
-                new = _new(pool, before)
+                new = _new(pool.counters, earlier.counts.get(_name(pool), (0, 0)))
                 queries, errors = queries + new[0], errors + new[1]
-                times += list(pool.counters.times)[-new[0] :] if new[0] else []
+                times += _last(pool.counters, new[0])
         return Figures(queries, errors, tuple(times))
+
+
+@define(eq=False)
+class ReadTraffic:
+    """Requests of routed sessions that only read; counted while a share of the reads is being moved."""
+
+    shares: ReadShares
+    _backends: dict[str, PoolCounters] = field(factory=dict, init=False)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody will ask."""
+        return bool(self.shares.in_force)
+
+    def note_answer(self, backend: str, seconds: float) -> None:
+        """One was answered to its end, `seconds` after it was sent; without an error, or with one told before."""
+        counters = self._of(backend)
+        counters.queries += 1
+        counters.times.append(seconds)
+
+    def note_error(self, backend: str) -> None:
+        """A client was told an error."""
+        self._of(backend).errors += 1
+
+    def _of(self, backend: str) -> PoolCounters:
+        found = self._backends.get(backend)
+        if found is None:
+            found = self._backends[backend] = PoolCounters()
+        return found
+
+    def read(self) -> Reading:
+        """See `Traffic`."""
+        return Reading(
+            {_of_reads(name): (each.queries, each.errors) for name, each in self._backends.items()}
+        )
+
+    def since(self, earlier: Reading, backend: str) -> Figures:
+        """See `Traffic`."""
+        counters = self._of(backend)
+        queries, errors = _new(counters, earlier.counts.get(_of_reads(backend), (0, 0)))
+        return Figures(queries, errors, tuple(_last(counters, queries)))
+
+
+def _of_reads(backend: str) -> PoolName:
+    return backend, "", "", False
 
 
 def _name(pool: Pool) -> PoolName:
     return (*pool.name, pool.planner.shared)
 
 
-def _new(pool: Pool, before: tuple[int, int]) -> tuple[int, int]:
+def _last(counters: PoolCounters, queries: int) -> list[float]:
+    return list(counters.times)[-queries:] if queries else []
+
+
+def _new(counters: PoolCounters, before: tuple[int, int]) -> tuple[int, int]:
     """What was counted since; a pool that counts less than before was forgotten and made anew."""
-    counters = pool.counters
     if counters.queries < before[0]:
         before = (0, 0)
     return counters.queries - before[0], max(0, counters.errors - before[1])

@@ -80,6 +80,8 @@ class LocalFleet:
             application_name=virtual.label.get("application_name", ""),
             tenant=self._proxy.tenant_of(virtual.user, virtual.database, virtual.startup),
             client=session.transport.peer,
+            local=session.transport.local,
+            tls="" if session.transport.tls is None else session.transport.tls.version,
             backend=session.destination.backend.name,
             home=self._directory.home_of(virtual.database),
             server_pid=None if connection is None else connection.pid,

@@ -13,12 +13,13 @@ import trio
 from attrs import define, field
 
 from helios_trio.cluster.placement import Placement
+from helios_trio.cluster.read_shares import ReadShares
 from helios_trio.cluster.topology import Topology
 from helios_trio.config.migration import SessionMigration
 from helios_trio.migration.checks import Tolerance
 from helios_trio.migration.events import EventLog
 from helios_trio.migration.examination import Examiner
-from helios_trio.migration.figures import Traffic
+from helios_trio.migration.figures import ReadTraffic, Traffic
 from helios_trio.migration.switchover_steps import SwitchoverOrder, SwitchoverReport, SwitchoverStatus
 from helios_trio.pipeline.fleet import Fleet, MoveOrder, OnTimeout
 
@@ -51,10 +52,14 @@ class Means:
     switchover: Switchover | None
     #: seconds since 1970 (UTC)
     clock: Callable[[], float]
+    #: whose reads go to a standby before the writes do, and how these reads do
+    read_shares: ReadShares = field(factory=ReadShares)
+    read_traffic: ReadTraffic = field(init=False)
     #: sessions that may still be moved at the same time
     slots: trio.Semaphore = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.read_traffic = ReadTraffic(self.read_shares)
         self.slots = trio.Semaphore(self.settings.max_concurrent_migrations)
 
     def reconfigure(self, settings: SessionMigration) -> None:

@@ -3,12 +3,14 @@
 There is one task per migration. It does what its state asks for; a turn, whoever makes it, changes the state at once
 and cancels what the old one was doing. A session that is being moved at that moment stays in one piece (`Fleet.move`).
 
+Over `physical` no session moves until the last phase, which is a switchover. The phases before it move reads.
+
 Used by: migration.orchestrator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -18,14 +20,13 @@ from attrs import define, field
 from helios_trio.cluster.placement import Diversion
 from helios_trio.config.words import Leftovers, MigrationMode, WhenUnhealthy
 from helios_trio.errors import HeliosError
-from helios_trio.migration.checks import compare
 from helios_trio.migration.errors import Conflict, Fault
 from helios_trio.migration.events import PROXY
-from helios_trio.migration.figures import Figures, Reading
+from helios_trio.migration.judge import Judge
 from helios_trio.migration.means import Means
 from helios_trio.migration.movement import Movement
 from helios_trio.migration.orders import DataMode, MigrationOrder, Phase
-from helios_trio.migration.phases import ALL, belonging, diversion_of, phases_of
+from helios_trio.migration.phases import ALL, belonging, brought, diversion_of, phases_of
 from helios_trio.migration.records import Change, Record
 from helios_trio.migration.states import ENDED, State, Turn, after
 from helios_trio.migration.switchover_steps import SwitchoverOrder, SwitchoverOutcome
@@ -59,12 +60,13 @@ class Migration:
     changes: list[Change] = field(factory=list)
     #: index of the current phase
     phase: int = 0
-    #: in force: new sessions of the source go to the target
+    #: in force: new sessions of the source go to the target; over `physical`: reads of its sessions
     diversion: Diversion | None = None
     #: was in force in an earlier run of the proxy, and will be again if the servers are still one
     to_restore: Diversion | None = None
     there: Movement = field(init=False)
     back: Movement = field(init=False)
+    judge: Judge = field(init=False)
     leftovers: Leftovers = field(init=False)
     phases: tuple[Phase, ...] = field(init=False)
     #: on Trio's clock (seconds); None: not begun in this process
@@ -72,14 +74,15 @@ class Migration:
     #: seconds that the current phase still has, while nobody works on it
     _left_of_phase: float = field(init=False)
     _phase_ends: float | None = None
-    _from_start: Reading | None = None
-    _from_phase: Reading | None = None
+    #: share of the diversion that is in force
+    _percent: float = ALL
     _scope: trio.CancelScope = field(factory=trio.CancelScope)
 
     def __attrs_post_init__(self) -> None:
         order = self.order
         self.there = Movement(self.means, order.target, order.allow_older)
         self.back = Movement(self.means, order.source, allow_older=True)
+        self.judge = Judge(self.means, order)
         self.leftovers = order.leftovers
         self.phases = phases_of(order.mode, order.phases)
         self._left_of_phase = self.phases[self.phase].duration
@@ -107,22 +110,32 @@ class Migration:
         return self.back if self.state in (State.ROLLING_BACK, State.ROLLED_BACK) else self.there
 
     @property
+    def physical(self) -> bool:
+        """Whether the target is a standby of the source."""
+        return self.order.data is DataMode.PHYSICAL
+
+    @property
+    def switches(self) -> bool:
+        """Whether this phase is a switchover (rule 23)."""
+        return self.physical and self.current_phase.percent >= ALL
+
+    @property
     def percent(self) -> float:
-        """The share of the source's sessions that belongs to the target now."""
-        return 0.0 if self.diversion is None else self.current_phase.percent
+        """The share of the source's sessions, or of their reads, that belongs to the target now."""
+        if self.physical and self.state is State.COMPLETED:
+            return ALL
+        return 0.0 if self.diversion is None else self._percent
+
+    @property
+    def write_percent(self) -> float:
+        """The same of their writes: one primary has them all."""
+        return 0.0 if self.physical and self.state is not State.COMPLETED else self.percent
 
     def remaining(self) -> list[SessionInfo]:
         """Sessions in scope that are not where they are meant to be in the end."""
         if self.state in (State.ROLLING_BACK, State.ROLLED_BACK):
             return self._to_take_back()
         return belonging(self.means.fleet.sessions(), diversion_of(self.order, ALL))
-
-    def figures(self) -> tuple[Figures, Figures] | None:
-        """What source (since the beginning) and target (in this phase) have done; None before the beginning."""
-        if self._from_start is None or self._from_phase is None:
-            return None
-        traffic, order = self.means.traffic, self.order
-        return traffic.since(self._from_start, order.source), traffic.since(self._from_phase, order.target)
 
     @property
     def left_of_phase(self) -> float:
@@ -151,9 +164,13 @@ class Migration:
 
     def turn(self, turn: Turn, who: str = PROXY, reason: str = "") -> None:
         """Change the state, at once. Raises Conflict: that does not lead anywhere from here."""
-        state = after(self.state, turn)
+        after(self.state, turn)
         self._check_switchover(turn)
-        self.state = state
+        self._turn(turn, who, reason)
+
+    def _turn(self, turn: Turn, who: str = PROXY, reason: str = "") -> None:
+        """The same, by the task that would carry the switchover out, and does not."""
+        self.state = state = after(self.state, turn)
         if state in _WITHOUT_DIVERSION:
             self.divert(None)
         self._note_change(who, reason)
@@ -167,13 +184,13 @@ class Migration:
     def _check_switchover(self, turn: Turn) -> None:
         """A switchover has an end of its own: the promotion cannot be paused, repeated or taken back."""
         asked = turn in (Turn.PAUSE, Turn.ROLL_BACK, Turn.COMPLETE)
-        if asked and self.order.data is DataMode.PHYSICAL and self.state in (State.RUNNING, State.COMPLETED):
+        if asked and self.switches and self.state in (State.RUNNING, State.COMPLETING, State.COMPLETED):
             raise Conflict([Fault("", f"a switchover that is {self.state} cannot {turn}")])
 
     def order_back(self, who: str, reason: str) -> None:
         """The operator wants everything as it was. Raises Conflict: there is no way back from here."""
         switchover = self.means.switchover
-        if self.order.data is not DataMode.PHYSICAL or self.state is not State.RUNNING or switchover is None:
+        if not self.switches or self.state not in (State.RUNNING, State.COMPLETING) or switchover is None:
             self.turn(Turn.ROLL_BACK, who, reason)
         elif switchover.give_up():
             self._tell("switchover given up", who=who, reason=reason)
@@ -218,15 +235,13 @@ class Migration:
         """Phase after phase, as long as the target is well."""
         if self.began is None:
             await self.admit(self.order)
-            self.began, self._from_start = trio.current_time(), self.means.traffic.read()
+            self.began = trio.current_time()
+            self.judge.begin()
         # a switchover that begins at once has been looked at by `Migrations.start`, and looks again by itself
-        looked_at = self.order.data is DataMode.PHYSICAL and self.order.start_at is None
+        looked_at = self.switches and not self.phase and self.order.start_at is None
         if not (looked_at or await self._target_is_well(compared=False)):
             return
-        if self.order.data is DataMode.PHYSICAL:
-            await self._switch_over()
-            return
-        while True:
+        while not self.switches:
             served = await self._serve_phase()
             last = self.phase + 1 == len(self.phases)  # nobody is left at the source to be compared with
             if not await self._target_is_well(compared=not last):
@@ -239,24 +254,28 @@ class Migration:
             else:
                 self._enter_phase(self.phase + 1)
                 if self.order.mode is MigrationMode.MANUAL:
-                    self.turn(Turn.PAUSE, reason="manual: the next phase begins with resume")
+                    self._turn(Turn.PAUSE, reason="manual: the next phase begins with resume")
                     return
+        await self._switch_over()
 
     def _enter_phase(self, index: int) -> None:
+        if index != self.phase:
+            self.judge.end_phase(self.current_phase.percent)
         self.phase = index
         self._left_of_phase = self.current_phase.duration
         self._tell("migration phase", reason=f"{self.current_phase.percent:g} %")
         self.on_change(self)
 
     async def _serve_phase(self) -> bool:
-        """Move those who belong to the target now until the phase is over: whether it is, or the target is down."""
-        diversion = diversion_of(self.order, self.current_phase.percent)
+        """Move those who belong to the target now until the phase is over: whether it is, or the target has trouble."""
+        self._percent = self.current_phase.percent
+        diversion = diversion_of(self.order, self._percent)
         self.divert(diversion)
-        self._from_phase = self.means.traffic.read()
+        self.judge.begin_phase()
         self._phase_ends = ends = trio.current_time() + self._left_of_phase
         try:
             await self.means.fleet.warm(self.order.source, self.order.target, time_limit=_WARMING_TIME)
-            while not self._is_down():
+            while not await self.judge.sees_trouble():
                 await self._move_belonging(diversion)
                 if trio.current_time() >= ends and self._is_phase_done():
                     return True
@@ -266,7 +285,9 @@ class Migration:
             self._left_of_phase, self._phase_ends = self.left_of_phase, None
 
     async def _move_belonging(self, diversion: Diversion) -> None:
-        """Try those who are on the source and belong to the target."""
+        """Try those who are on the source and belong to the target; nobody where only reads move."""
+        if self.physical:
+            return
         here = belonging(self.means.fleet.sessions(), diversion)
         self.there.ledger.keep_only(each.id for each in here)
         await self.there.move_all(here)
@@ -274,11 +295,6 @@ class Migration:
     def _until_next_look(self, ends: float) -> float:
         left = ends - trio.current_time()
         return min(LOOK_AGAIN, left) if left > 0 else LOOK_AGAIN
-
-    def _is_down(self) -> bool:
-        if self.means.settings.on_unhealthy is WhenUnhealthy.CONTINUE:
-            return False
-        return self.means.topology.nodes[self.order.target].healthy is False
 
     def _is_phase_done(self) -> bool:
         """The time of the phase is over: whether those who are left may stay. They may, but for the last phase."""
@@ -295,9 +311,7 @@ class Migration:
 
     async def _target_is_well(self, *, compared: bool) -> bool:
         """Whether to go on; if not, the state has been turned."""
-        found = [*(await self.means.examiner.examine(self.order.target)).complaints]
-        if compared:
-            found += self._compared()
+        found = await self.judge.complaints(compared=compared)
         if not found:
             return True
         reason = f"{self.order.target}: " + "; ".join(found)
@@ -305,17 +319,13 @@ class Migration:
         match self.means.settings.on_unhealthy:
             case WhenUnhealthy.PAUSE:
                 self.divert(None)  # until it is well, nobody new goes there
-                self.turn(Turn.PAUSE, reason=reason)
+                self._turn(Turn.PAUSE, reason=reason)
             case WhenUnhealthy.ROLLBACK:
-                self.turn(Turn.ROLL_BACK, reason=reason)
+                self._turn(Turn.ROLL_BACK, reason=reason)
             case WhenUnhealthy.CONTINUE:
                 self._tell("target not well", reason=reason)
                 return True
         return False
-
-    def _compared(self) -> Sequence[str]:
-        figures = self.figures()
-        return () if figures is None else compare(*figures, self.means.tolerance)
 
     # -- other states ------------------------------------------------------------------------------------------
 
@@ -323,7 +333,10 @@ class Migration:
         """The operator has decided: all that is left, now."""
         self._enter_phase(len(self.phases) - 1)
         self._left_of_phase = 0.0
-        if await self._serve_phase():
+        if self.switches:
+            if await self._target_is_well(compared=False):
+                await self._switch_over()
+        elif await self._serve_phase():
             self.turn(Turn.FINISH)
         else:
             self.divert(None)
@@ -342,19 +355,9 @@ class Migration:
             await trio.sleep(LOOK_AGAIN)
 
     def _to_take_back(self) -> list[SessionInfo]:
-        if self.order.data is DataMode.PHYSICAL:
+        if self.physical:  # the reads have gone back with the turn
             return []
-        sessions = self.means.fleet.sessions()
-        return [each for each in sessions if each.backend == self.order.target and self._was_brought(each)]
-
-    def _was_brought(self, info: SessionInfo) -> bool:
-        """Whether a session is on the target because of this migration: moved, or placed there since it began."""
-        if info.id in self.there.ledger.moved:
-            return True
-        in_scope = info.home == self.order.source and diversion_of(self.order, ALL).takes(
-            info.id, info.tenant
-        )
-        return in_scope and (self.began is None or info.since >= self.began)
+        return brought(self.means.fleet.sessions(), self.order, self.there.ledger.moved, self.began)
 
     async def _switch_over(self) -> None:
         """One switch for all (rule 23)."""
@@ -363,15 +366,17 @@ class Migration:
         report = await self.means.switchover.run(order)
         self.there.ledger.note_switchover(report.moved, report.lost, report.write_pause)
         done = report.outcome is SwitchoverOutcome.COMPLETED
+        self.divert(None)
         self.turn(Turn.FINISH if done else Turn.UNDO, reason=report.failure)
 
     def divert(self, diversion: Diversion | None) -> None:
-        """From now on new sessions of the source go to the target by this rule, and no longer by an earlier one."""
-        placement, self.to_restore = self.means.placement, None
+        """From now on new sessions of the source, or reads, go to the target by this rule, and by no earlier one."""
+        where = self.means.read_shares if self.physical else self.means.placement
+        self.to_restore = None
         if diversion is None:
-            placement.end(self.diversion)
+            where.end(self.diversion)
         else:
-            placement.divert(diversion, instead_of=self.diversion)
+            where.divert(diversion, instead_of=self.diversion)
         self.diversion = diversion
 
     def give_up_diversion(self, reason: str) -> None:

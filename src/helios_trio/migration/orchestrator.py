@@ -171,11 +171,11 @@ class Migrations:
 
     async def _admit(self, order: MigrationOrder) -> MigrationOrder:
         """The order with its data mode decided. Raises OrderRefused, BackendUnavailable."""
-        topology = self.means.topology
-        check_order(order, topology)
+        topology, reads_move = self.means.topology, self.means.read_shares.asked
+        check_order(order, topology, reads_move=reads_move)
         check_servers(order, topology)
         found = await self.data_mode(order.source, order.target)
-        check_data(order, found)
+        check_data(order, found, reads_move=reads_move)
         if found is DataMode.PHYSICAL and self.means.switchover is None:
             raise NotAvailable([Fault("data", "switchovers are not available")])
         self._check_number(order)

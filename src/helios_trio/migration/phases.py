@@ -5,7 +5,7 @@ Used by: migration.migration, migration.admission.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -52,6 +52,21 @@ def belonging(sessions: Iterable[SessionInfo], diversion: Diversion) -> list[Ses
         for each in sessions
         if each.backend == diversion.source and diversion.takes(each.id, each.tenant)
     ]
+
+
+def brought(
+    sessions: Iterable[SessionInfo], order: MigrationOrder, moved: Container[int], since: float | None
+) -> list[SessionInfo]:
+    """Those that are on the target because of a migration: moved, or placed there since it began (Trio's clock)."""
+    scope = diversion_of(order, ALL)
+
+    def was_brought(each: SessionInfo) -> bool:
+        if each.id in moved:
+            return True
+        in_scope = each.home == order.source and scope.takes(each.id, each.tenant)
+        return in_scope and (since is None or each.since >= since)
+
+    return [each for each in sessions if each.backend == order.target and was_brought(each)]
 
 
 def in_order(sessions: Iterable[SessionInfo]) -> list[SessionInfo]:

@@ -84,6 +84,7 @@ TABLE: Final[dict[State, dict[Turn, State]]] = {
         Turn.ROLL_BACK: State.ROLLING_BACK,
         Turn.COMPLETE: State.COMPLETING,  # with another word on what becomes of the rest
         Turn.FINISH: State.COMPLETED,
+        Turn.UNDO: State.ROLLED_BACK,
     },
     State.ROLLING_BACK: {
         **_UNDER_WAY,

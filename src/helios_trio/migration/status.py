@@ -12,10 +12,11 @@ import trio
 from attrs import frozen
 
 from helios_trio.migration.figures import Figures
+from helios_trio.migration.judge import PhaseFigures
 from helios_trio.migration.ledger import Staying
 from helios_trio.migration.migration import Migration
-from helios_trio.migration.orders import DataMode
-from helios_trio.migration.phases import estimated_end
+from helios_trio.migration.orders import DataMode, MigrationOrder
+from helios_trio.migration.phases import ALL, estimated_end
 from helios_trio.migration.records import Change
 from helios_trio.migration.states import TABLE, State, Turn
 from helios_trio.pipeline.fleet import MoveOutcome
@@ -61,8 +62,17 @@ class SidePerformance:
 
 @frozen(kw_only=True)
 class PerformanceComparison:
-    """The source since the migration began, and the target since the phase began."""
+    """The source since the migration began, and the target since the phase began; over a standby: their reads."""
 
+    source: SidePerformance
+    target: SidePerformance
+
+
+@frozen(kw_only=True)
+class PhasePerformance:
+    """The same comparison, at the end of a phase that is over."""
+
+    traffic_percent: float
     source: SidePerformance
     target: SidePerformance
 
@@ -85,8 +95,11 @@ class MigrationStatus:
     ordered_by: str
     reason: str
     current_phase: PhaseStatus
-    #: share of the source's new and present sessions that belong to each backend, in percent
+    #: share of the source's new and present sessions that belong to each backend, in percent; over a standby: of the
+    #: sessions whose reads go there
     traffic_allocation: Mapping[str, float]
+    #: the same of what writes: over a standby all of it goes to the source until the switchover
+    write_allocation: Mapping[str, float]
     #: null when it is not under way
     estimated_completion: datetime | None
     scheduled_for: datetime | None
@@ -106,6 +119,8 @@ class MigrationStatus:
     rollback_available: bool
     #: null before the first phase
     performance_comparison: PerformanceComparison | None
+    #: of phases that are over, in this run of the proxy
+    performance_by_phase: tuple[PhasePerformance, ...]
     history: tuple[Change, ...]
 
 
@@ -113,7 +128,6 @@ def status_of(migration: Migration) -> MigrationStatus:
     """A picture of it, now."""
     order, ledger = migration.order, migration.movement.ledger
     remaining = migration.remaining()
-    percent = migration.percent
     return MigrationStatus(
         migration_id=migration.id,
         status=migration.state,
@@ -128,7 +142,8 @@ def status_of(migration: Migration) -> MigrationStatus:
         ordered_by=order.who,
         reason=order.reason,
         current_phase=_phase(migration),
-        traffic_allocation={order.source: 100.0 - percent, order.target: percent},
+        traffic_allocation=_allocation(order, migration.percent),
+        write_allocation=_allocation(order, migration.write_percent),
         estimated_completion=_estimate(migration, len(remaining)),
         scheduled_for=order.start_at,
         sessions_migrated=ledger.migrated,
@@ -144,8 +159,13 @@ def status_of(migration: Migration) -> MigrationStatus:
         longest_pause_seconds=ledger.longest_pause,
         rollback_available=_can_be_rolled_back(migration),
         performance_comparison=_comparison(migration),
+        performance_by_phase=tuple(map(_of_phase, migration.judge.phases)),
         history=tuple(migration.changes),
     )
+
+
+def _allocation(order: MigrationOrder, percent: float) -> Mapping[str, float]:
+    return {order.source: ALL - percent, order.target: percent}
 
 
 def _phase(migration: Migration) -> PhaseStatus:
@@ -195,10 +215,16 @@ def _can_be_rolled_back(migration: Migration) -> bool:
 
 
 def _comparison(migration: Migration) -> PerformanceComparison | None:
-    figures = migration.figures()
+    figures = migration.judge.figures()
     if figures is None:
         return None
     return PerformanceComparison(source=_side(figures[0]), target=_side(figures[1]))
+
+
+def _of_phase(figures: PhaseFigures) -> PhasePerformance:
+    return PhasePerformance(
+        traffic_percent=figures.percent, source=_side(figures.source), target=_side(figures.target)
+    )
 
 
 def _side(figures: Figures) -> SidePerformance:

@@ -9,16 +9,21 @@ query and must cost no more than the system call itself.
 from __future__ import annotations
 
 import socket
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 from attrs import frozen
 
+from helios_trio.config.addresses import TcpAddress
 from helios_trio.net.certificates import TLSInfo
 from helios_trio.net.errors import ConnectionLost
 
 _Wait = Callable[[int], Awaitable[None]]
+#: struct ucred of unix(7): process, user, group.
+_CREDENTIALS: Final = struct.Struct("iII")
 
 
 @frozen
@@ -82,6 +87,22 @@ class Transport(ABC):
     def server_end_point(self) -> bytes | None:
         """Channel binding data of type tls-server-end-point (RFC 5929), or None where there is none."""
         return None
+
+    @property
+    def local(self) -> str:
+        """The address of this end, written as `peer` is; "" when it is not known any more."""
+        try:
+            name = self._sock.getsockname()
+        except OSError:
+            return ""
+        return f"unix:{name}" if self.is_unix else str(TcpAddress(name[0], name[1]))
+
+    def peer_user(self) -> int | None:
+        """Id of the user whose process is at the other end of a unix socket (SO_PEERCRED); None where nobody tells."""
+        if not self.is_unix or not hasattr(socket, "SO_PEERCRED"):
+            return None
+        credentials = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(credentials)[1])
 
     def fileno(self) -> int:
         """The descriptor to register with an epoll; -1 once closed."""

@@ -37,6 +37,9 @@ class SessionInfo:
     #: what tenant rules are matched with; the application_name unless configured otherwise
     tenant: str
     client: str
+    #: the proxy's end of its connection, and the version of TLS on it; empty when not known, or without TLS
+    local: str = ""
+    tls: str = ""
     #: name of the backend it belongs to, whether it has a connection there now or not
     backend: str
     #: the backend where it would be without any move or diversion; empty when that is not known

@@ -62,7 +62,7 @@ class Wish:
 ANYTHING = Wish()
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)  # not frozen, as that takes three times as long to make
 class Question:
     """A request, or the beginning of a transaction, that needs a server."""
 
@@ -119,6 +119,11 @@ class Filter(Protocol):
 
     #: one word, shown by EXPLAIN (ROUTE)
     name: str
+    #: it looks at the servers only: what it says of one read it says of all, until there are other pictures of them
+    lasting: bool
+
+    def concerns(self, question: Question) -> bool:
+        """Whether it may refuse a server for this question now; cheaper than to have it look at all of them."""
 
     def refuses(self, question: Question, node: Node) -> str:
         """Why not this one; empty: nothing against it."""

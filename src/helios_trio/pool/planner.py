@@ -92,6 +92,8 @@ class Ticket(Generic[S]):
     deadline: float
     granted: Callable[[S], None]
     refused: Callable[[Exception], None]
+    #: another server would do, too: refused as soon as this one cannot be reached
+    elsewhere: bool = False
     waiting_since: float = 0.0
     done: bool = False
 

@@ -21,7 +21,7 @@ from helios_trio.pool.connect import ServerGreeting
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.counters import PoolCounters
 from helios_trio.pool.planner import Claim, Planner, PoolLimits, SlotStatus, Ticket, Variant
-from helios_trio.pool.refusals import is_final, overdue
+from helios_trio.pool.refusals import is_final, overdue, turn_away
 from helios_trio.pool.reset import ResetHolder
 from helios_trio.session.settings import Label
 
@@ -343,12 +343,11 @@ class Pool:
                     ticket.refused(error)
             return
         if trio.current_time() >= self._retry_at:  # others that were under way fail for the same reason
-            _log.warning(
-                "cannot connect to server", pool=self.name, backend=self.backend.name, error=self.last_error
-            )
+            _log.warning("cannot connect to server", pool=self.name, backend=self.name[0], error=str(error))
         self._retry_delay = min(max(self._retry_delay * 2, _RETRY_FIRST), _RETRY_MOST)
         self._retry_at = trio.current_time() + self._retry_delay
         self._alarm.set()
+        turn_away(self.planner, error)
         self.on_trouble(self.last_error)
 
     def is_unused(self, now: float, seconds: float) -> bool:

@@ -30,7 +30,7 @@ from helios_trio.wire.options import parse_options
 _UNUSED_TIME: Final = 10.0
 
 
-@frozen
+@frozen(cache_hash=True)
 class PoolKey:
     """What clients must have in common to share connections."""
 
@@ -96,6 +96,11 @@ class Pools:
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(self._pools.values())
+
+    def named(self) -> Iterator[tuple[Pool, tuple[str, str]]]:
+        """Each pool with database and user as the first of its clients has called them."""
+        for key, pool in list(self._pools.items()):
+            yield pool, self._asked.get(key, (key.database, key.user))
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold the pools until cancelled."""

@@ -1,6 +1,6 @@
 """What sessions are told that get no connection, and which refusals of a server are worth another attempt.
 
-Used by: pool.pool.
+Used by: pool.pool, pool.pools.
 """
 
 from __future__ import annotations
@@ -30,3 +30,10 @@ def overdue(name: tuple[str, str, str], planner: Planner[Any], last_error: str) 
         f'"{user}" to database "{database}" on {backend} are in use, and {len(planner.waiting)} more clients wait.',
         hint="Retry later, or raise pool.max_connections or pool.queue_timeout.",
     )
+
+
+def turn_away(planner: Planner[Any], error: Exception) -> None:
+    """Refuse those whom another server can serve, too: this one cannot be reached."""
+    for ticket in [each for each in planner.waiting if each.elsewhere]:
+        planner.withdraw(ticket)
+        ticket.refused(error)

@@ -38,6 +38,7 @@ from helios_trio.proxy.holding import Holds
 from helios_trio.proxy.hub import Hubs
 from helios_trio.proxy.limits import ProxyCounters, ProxyLimits
 from helios_trio.proxy.passthrough import pass_through
+from helios_trio.proxy.pausing import Pauses
 from helios_trio.proxy.session import Ending, Session, SessionPolicy
 from helios_trio.session.settings import Label, TransactionalState
 from helios_trio.session.virtual import VirtualSession
@@ -52,6 +53,9 @@ _log = structlog.get_logger(__name__)
 
 #: Different sets of start-up settings that are remembered.
 _LABELS_KEPT: Final = 4096
+
+#: talks with a client that asks for a database which is the proxy itself; gets the number of its session too
+Console = Callable[[Admitted, int], Awaitable[None]]
 
 
 class Directory(Protocol):
@@ -94,6 +98,9 @@ class Proxy:
         self.sessions: dict[int, Session] = {}
         self.draining = False
         self.holds = Holds()
+        self.pauses = Pauses(lambda: tuple(self.sessions.values()))
+        #: who answers for a database that is the proxy itself (`admin.console`); None: it is a real one
+        self.console_of: Callable[[str], Console | None] = lambda database: None
         #: waits for who takes over from a backend that may be dead, see `pipeline.rescue.Primaries`; None: nobody does
         self.settled: Callable[[str], Awaitable[str]] | None = None
         #: what rules know a session by: user, database, settings -> tenant
@@ -166,7 +173,7 @@ class Proxy:
         check_version(packet.version)
         if self.draining:
             raise HeliosError("the database system is shutting down", sqlstate="57P03", severity="FATAL")
-        if len(self.sessions) >= self.limits.max_clients:
+        if len(self.sessions) >= self.limits.max_clients and self.console_of(packet.database) is None:
             self.counters.refused += 1
             raise TooManyConnections("sorry, too many clients already")
         return await admit(stream, packet, self.authenticate)
@@ -174,6 +181,9 @@ class Proxy:
     async def _serve(self, admitted: Admitted, opening: _Opening) -> None:
         opening.reply = admitted.authenticated.reply
         number = next(self._ids)
+        if (console := self.console_of(admitted.startup.database)) is not None:
+            await console(admitted, number)
+            return
         destination = await self._destination(number, admitted)
         credentials = destination.credentials or admitted.authenticated.credentials
         self.counters.logins += 1
@@ -197,7 +207,8 @@ class Proxy:
         tenant = self.tenant_of(startup.user, startup.database, startup.settings())
         while True:
             found = self.directory.destination(startup.database, startup.user, number, tenant)
-            if not await self.holds.pass_by(found.backend.name):
+            paused = await self.pauses.admit(startup.database)
+            if not (paused or await self.holds.pass_by(found.backend.name)):
                 return found
 
     def _virtual(self, number: int, admitted: Admitted) -> VirtualSession:
@@ -270,6 +281,7 @@ class Proxy:
                     session.nursery = nursery
                     if (hold := self.holds.of(destination.backend.name)) is not None:
                         hold.add(session)
+                    self.pauses.join(session)
                     await session.run(admitted.stream.take_rest())
                     if nursery.child_tasks:
                         nursery.cancel_scope.cancel()
@@ -319,6 +331,7 @@ class Proxy:
     async def drain(self, seconds: float) -> None:
         """Accept nobody any more and let transactions end, for so many `seconds` at most."""
         self.draining = True
+        self.pauses.close()
         for session in list(self.sessions.values()):
             session.drain()
         with trio.move_on_after(seconds):

@@ -401,7 +401,9 @@ class Session(Pipe):
             self._end_violation()
         elif need is Need.LEASE and self._ticket is None:
             now = trio.current_time()
-            ticket = Ticket(self.virtual, now + self.policy.queue_timeout, self._granted, self._refused)
+            elsewhere = self.lender is not self.pool
+            deadline = now + self.policy.queue_timeout
+            ticket = Ticket(self.virtual, deadline, self._granted, self._refused, elsewhere)
             self._ticket = ticket
             try:
                 self.lender.wait(ticket)

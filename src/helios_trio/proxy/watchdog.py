@@ -17,6 +17,7 @@ from helios_trio.config.timeouts import Timeouts
 from helios_trio.errors import HeliosError, TimedOut
 from helios_trio.proxy.serving import Proxy
 from helios_trio.proxy.session import Ending, Session
+from helios_trio.session.requests import Need
 
 #: How often sessions are looked at: a tenth of the shortest limit, within these bounds (seconds).
 _OFTEN, _SELDOM = 0.05, 1.0
@@ -31,6 +32,8 @@ def verdict(session: Session, limits: Timeouts, now: float) -> HeliosError | Non
     elif session.in_transaction:
         if quiet_for >= limits.idle_in_transaction:
             return TimedOut("terminating connection due to idle-in-transaction timeout", sqlstate="25P03")
+    elif session.requests.need is Need.STANDSTILL:
+        return None  # it is the proxy that makes it wait, and has a limit for that (`proxy.pausing`)
     elif not session.waiting and quiet_for >= limits.query:
         return TimedOut("canceling statement due to query timeout", sqlstate="57014")
     return None

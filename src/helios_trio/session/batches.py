@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Final
 
-from attrs import frozen
+from attrs import define
 
 from helios_trio.session.prepared import PreparedStatement
 from helios_trio.session.preparing import STATEMENT, read_bind, read_parse
@@ -25,7 +25,7 @@ _head_at = Struct("!BI").unpack_from
 BATCH_LIMIT: Final = 64 * 1024
 
 
-@frozen
+@define(eq=False)  # not frozen: one is made for each request
 class Asked:
     """What a request runs, text by text; `UNPARSED` where that cannot be known."""
 

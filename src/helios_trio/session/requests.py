@@ -300,6 +300,8 @@ class RequestStream:
                     self.answered_to, forwarded = 0, False
                     server = self.server
                     continue
+                if not at and following == end and self._is_plain_query(data):
+                    return data
                 server, self.routed = self.server, True
             if server is None and not self._take_server(code, size):
                 if self.need is not _NOTHING:

@@ -51,7 +51,9 @@ def normalised_text(text: bytes) -> str:
 def highest_parameter(text: bytes) -> int:
     """The number of the last parameter ($n) in a text that parses; 0 without any."""
     sql = text.decode()
-    numbers = (int(sql[token.start + 1 : token.end + 1]) for token in parser.scan(sql) if token.name == "PARAM")
+    numbers = (
+        int(sql[token.start + 1 : token.end + 1]) for token in parser.scan(sql) if token.name == "PARAM"
+    )
     return max(numbers, default=0)
 
 

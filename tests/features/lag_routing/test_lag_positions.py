@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 from attrs import define, field
 
@@ -126,6 +127,56 @@ def test_a_position_counts_on_its_own_timeline_only(
     floor = Floor(position=10, timeline=1, system="1")
     assert positions.has("s", floor) is replayed
     assert positions.has("s", floor, flushed=True) is flushed
+
+
+async def test_a_standby_that_does_not_answer_keeps_nobody_waiting(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Another one that has it is enough; if none says so, the wait is over before the question is."""
+    topology = Topology.of([Backend("ill", "h", 1), Backend("well", "h", 2)])
+    for name in ("ill", "well"):
+        topology.note_answer(name, seen(1, 1), 1.0)
+    servers = {"ill": Server(), "well": Server(position=10)}
+    servers["well"].go.set()
+
+    async def connect(backend: Backend) -> Any:
+        return servers[backend.name]
+
+    positions = Positions(topology, connect)
+    await nursery.start(positions.run)
+    floor = Floor(position=10, timeline=1, system="1")
+    before = trio.current_time()
+    assert await positions.look(["ill", "well"], floor)
+    assert trio.current_time() == before
+    assert not await positions.look(["ill"], floor)
+    assert not servers["ill"].closed
+
+
+@pytest.mark.parametrize("crashed", ["seen to be gone", "back with less", "deaf to questions"])
+async def test_what_a_standby_had_before_it_was_started_anew_does_not_count(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, crashed: str
+) -> None:
+    """After a crash it lets readers in before it has come to where it was."""
+    topology = Topology.of([Backend("s", "h", 1)])
+    topology.note_answer("s", seen(1, 1), 1.0)
+    server = Server(position=10)
+    server.go.set()
+    positions = Positions(topology, server.connect)
+    await nursery.start(positions.run)
+    floor = Floor(position=10, timeline=1, system="1")
+    assert await positions.look(["s"], floor)
+    if crashed == "seen to be gone":
+        topology.note_failure("s", "refused", 2.0)
+        positions.on_news("s")
+    elif crashed == "back with less":
+        topology.note_answer("s", seen(2, 2), 2.0)
+        positions.on_news("s")
+    else:
+        server.go = trio.Event()
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(5.0):
+            await positions._hear(topology.nodes["s"])
+    assert not positions.has("s", floor)
 
 
 def test_a_floor_means_nothing_on_another_timeline() -> None:

@@ -266,6 +266,10 @@ def test_a_read_on_a_standby_is_cancelled(client: psycopg.Connection, replicated
     assert value(client, "SELECT 1") == 1
 
 
+def count_into(client: psycopg.Connection, found: list[int]) -> None:
+    found.append(value(client, "SELECT count(*) FROM held"))
+
+
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_reads_that_are_held_go_on(mode: str, replicated: BlockingCluster) -> None:
     """A session that waits for a standby to come along is moved meanwhile, to and fro."""
@@ -286,9 +290,7 @@ def test_reads_that_are_held_go_on(mode: str, replicated: BlockingCluster) -> No
             for n in range(2):
                 client.execute("INSERT INTO held VALUES (%s)", (n,))
                 seen: list[int] = []
-                reading = threading.Thread(
-                    target=lambda: seen.append(value(client, "SELECT count(*) FROM held"))
-                )
+                reading = threading.Thread(target=count_into, args=(client, seen))
                 reading.start()
                 while reading.is_alive():
                     targets.reverse()

@@ -73,6 +73,16 @@ def test_reads_fall_back_to_the_primary() -> None:
     assert decider("nearest").decide(READ, NODES).backend == "p"
 
 
+def test_news_of_the_servers_count_at_once() -> None:
+    """What is kept of one picture of them does not outlive it, nor is it said of writes."""
+    deciding = decider()
+    before = [PRIMARY, node("a"), node("b")]
+    assert [deciding.decide(each, before).backend for each in (READ, WRITE, READ)] == ["a", "p", "a"]
+    after = [PRIMARY, node("a", out="it is not healthy"), node("b")]
+    assert [deciding.decide(each, after).backend for each in (READ, WRITE, READ)] == ["b", "p", "b"]
+    assert deciding.decide(READ, before).backend == "a"
+
+
 NAMES = st.sampled_from(["p", "a", "b", "primary", "standby", "replica", "nearest", "nobody"])
 QUESTIONS = st.builds(
     lambda writes, route, consistency: evolve(

@@ -35,6 +35,7 @@ class Breakers:
     settings: CircuitBreaker
     #: see `pipeline.routing.Filter`
     name: str = "circuit"
+    lasting: bool = False
     #: called with the first request after a rest
     wake: Callable[[], None] = lambda: None
     shedder: Shedder = field(factory=Shedder)
@@ -74,6 +75,13 @@ class Breakers:
         return self._breakers.get(backend)
 
     # -- routing -----------------------------------------------------------------------------------------------
+
+    def concerns(self, question: Question) -> bool:
+        """See `pipeline.routing.Filter`: while all is well there is nobody to be refused."""
+        for each in self._breakers.values():
+            if each.ramp is not None or each.circuit.state is not CircuitState.CLOSED:
+                return True
+        return False
 
     def refuses(self, question: Question, node: Node) -> str:
         """See `pipeline.routing.Filter`. What must be written is not kept back from a backend that recovers."""

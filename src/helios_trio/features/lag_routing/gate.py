@@ -29,6 +29,7 @@ class Gate:
     #: how long a standby must have been well below the limits to come back
     recover_after: float = 5.0
     name: str = "lag"
+    lasting: bool = False
     #: standbys that are out: since when they have been well below the limits; infinite: they are not
     _out: dict[str, float] = field(factory=dict)
     #: why
@@ -69,6 +70,10 @@ class Gate:
         """Standbys that serve nobody, and why."""
         return dict(self._reasons)
 
+    def concerns(self, question: Question) -> bool:
+        """See `pipeline.routing.Filter`."""
+        return bool(self._reasons)
+
     def refuses(self, question: Question, node: Node) -> str:
         """See `pipeline.routing.Filter`."""
         return "" if node.writer else self._reasons.get(node.name, "")
@@ -79,6 +84,11 @@ class Staleness:
     """`pipeline.routing.Filter`: what a client has said about lag (`SET helios.max_staleness`, a hint)."""
 
     name: str = "staleness"
+    lasting: bool = False
+
+    def concerns(self, question: Question) -> bool:
+        """See `pipeline.routing.Filter`."""
+        return question.wish.max_lag is not None
 
     def refuses(self, question: Question, node: Node) -> str:
         """See `pipeline.routing.Filter`."""
@@ -99,6 +109,11 @@ class OwnWrites:
 
     freshness: Freshness
     name: str = "own writes"
+    lasting: bool = False
+
+    def concerns(self, question: Question) -> bool:
+        """See `pipeline.routing.Filter`."""
+        return question.floor is not None
 
     def refuses(self, question: Question, node: Node) -> str:
         """See `pipeline.routing.Filter`."""

@@ -25,6 +25,8 @@ Connect = Callable[[Backend], Awaitable[ControlConnection]]
 
 #: Seconds that a server has to say where it is.
 TIME_LIMIT: Final = 1.0
+#: Seconds that a read waits for the words of standbys; then the server that takes writes serves it.
+_LOOK_LIMIT: Final = 0.05
 
 #: Asked after the commit, on whatever connection: `pg_current_wal_lsn()` stands still with synchronous_commit off, and
 #: inside the transaction the insert position is too low.
@@ -90,17 +92,38 @@ class Positions:
 
     async def look(self, names: Sequence[str], floor: Floor, *, flushed: bool = False) -> bool:
         """See `pipeline.freshness.Freshness`."""
-        async with trio.open_nursery() as nursery:
-            for name in names:
-                nursery.start_soon(self._hear, self._topology.nodes[name])
+        with trio.move_on_after(_LOOK_LIMIT):
+            async with trio.open_nursery() as nursery:
+
+                async def look_at(name: str) -> None:
+                    await self._hear(self._topology.nodes[name])
+                    if self.has(name, floor, flushed=flushed):
+                        nursery.cancel_scope.cancel()
+
+                for name in names:
+                    nursery.start_soon(look_at, name)
         return any(self.has(name, floor, flushed=flushed) for name in names)
+
+    def on_news(self, name: str) -> None:
+        """A probe has told something of a server: one that is gone, or has less than it had, was started anew.
+
+        What it had shown before counts no more: after a crash a standby lets readers in as soon as it is consistent,
+        which may be before the place that it had come to.
+        """
+        heard, node = self._heard.get(name), self._topology.nodes[name]
+        if heard is None:
+            return
+        seen = None if node.observed is None else node.observed.replayed
+        if node.healthy is False or (seen is not None and seen < heard.replayed):
+            del self._heard[name]
 
     async def _hear(self, node: NodeState) -> None:
         timeline = node.timeline
         try:
             replayed, received = await self._ask(node, _STANDBY)
         except HeliosError:
-            return  # then it is not known to have anything
+            self._heard.pop(node.backend.name, None)  # then it is not known to have anything
+            return
         if replayed is not None and timeline is not None:
             self._heard[node.backend.name] = _Heard(timeline, int(replayed), int(received))
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import define
+from attrs import define, field
 
 from helios_trio.pipeline.routing import (
+    ANYTHING,
     NEAREST,
     PRIMARY,
     ROUTE_WORDS,
@@ -26,15 +27,37 @@ from helios_trio.pipeline.routing import (
 
 @define
 class Decider:
-    """Filters and preferences in their order, and the strategy at the end."""
+    """Filters and preferences in their order, and the strategy at the end.
+
+    Most filters have nothing to say about most questions, so they are asked that first; and what those say that only
+    look at the servers is kept until there are other pictures of them.
+    """
 
     filters: Sequence[Filter]
     preferences: Sequence[Preference]
     strategy: Strategy
+    #: filters that look at the servers only, and the others
+    _lasting: Sequence[Filter] = field(init=False)
+    _passing: Sequence[Filter] = field(init=False)
+    #: pictures of servers, and those of them that a read may go to as far as only they are looked at
+    _pictures: Sequence[Node] = field(default=(), init=False)
+    _able: Sequence[Node] = field(default=(), init=False)
+    #: answers by backend, and whether it has to do because no standby will
+    _answers: dict[tuple[str, bool], Decision] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._lasting = [each for each in self.filters if each.lasting]
+        self._passing = [each for each in self.filters if not each.lasting]
 
     def decide(self, question: Question, nodes: Sequence[Node]) -> Decision:
-        """Where the request goes; without the steps, which cost more than the decision."""
-        left: Sequence[Node] = [node for node in nodes if not self._refused(question, node)]
+        """Where the request goes; without the steps, which cost more than the decision.
+
+        `nodes`: another list as soon as anything but load has changed in it.
+        """
+        left = self._left_by_lasting(question, nodes)
+        for each in self._passing:
+            if each.concerns(question):
+                left = [node for node in left if not each.refuses(question, node)]
         if not left:
             return NOWHERE
         for preference in self.preferences:
@@ -42,9 +65,24 @@ class Decider:
                 break
             left = preference.prefer(question, left)
         found = left[0] if len(left) == 1 else self.strategy.choose(question, left)
-        return Decision(backend=found.name, fell_back=found.writer and not question.must_write)
+        return self._answer(found.backend.name, found.writer and not question.must_write)
 
-    def _refused(self, question: Question, node: Node) -> bool:
+    def _left_by_lasting(self, question: Question, nodes: Sequence[Node]) -> Sequence[Node]:
+        if question.must_write:
+            return [node for node in nodes if not any(each.refuses(question, node) for each in self._lasting)]
+        if self._pictures is not nodes:
+            able = [node for node in nodes if not any(each.refuses(question, node) for each in self._lasting)]
+            self._pictures, self._able = nodes, able
+        return self._able
+
+    def _answer(self, backend: str, fell_back: bool) -> Decision:
+        found = self._answers.get((backend, fell_back))
+        if found is None:
+            found = self._answers[backend, fell_back] = Decision(backend=backend, fell_back=fell_back)
+        return found
+
+    def refuses(self, question: Question, node: Node) -> bool:
+        """Whether a filter refuses this server."""
         return any(each.refuses(question, node) for each in self.filters)
 
     def explain(self, question: Question, nodes: Sequence[Node]) -> Decision:
@@ -84,6 +122,11 @@ class InService:
     """`pipeline.routing.Filter`: servers that cannot be reached, or that an operator has taken out."""
 
     name: str = "in service"
+    lasting: bool = True
+
+    def concerns(self, question: Question) -> bool:
+        """See `pipeline.routing.Filter`."""
+        return not question.must_write
 
     def refuses(self, question: Question, node: Node) -> str:
         """See `pipeline.routing.Filter`. Where writes go, is not decided here: they wait for their server."""
@@ -95,6 +138,11 @@ class Role:
     """`pipeline.routing.Filter`: what may write goes to the server that takes writes, whatever anybody wishes."""
 
     name: str = "role"
+    lasting: bool = True
+
+    def concerns(self, question: Question) -> bool:
+        """See `pipeline.routing.Filter`."""
+        return True
 
     def refuses(self, question: Question, node: Node) -> str:
         """See `pipeline.routing.Filter`."""
@@ -108,6 +156,11 @@ class Wished:
     """`pipeline.routing.Filter`: what a hint or a setting of the session asks for (rule 36: of reads only)."""
 
     name: str = "wish"
+    lasting: bool = False
+
+    def concerns(self, question: Question) -> bool:
+        """See `pipeline.routing.Filter`."""
+        return question.wish is not ANYTHING
 
     def refuses(self, question: Question, node: Node) -> str:
         """See `pipeline.routing.Filter`."""

@@ -26,6 +26,11 @@ class RuleFilter:
     rules: Callable[[], Ordered[Rule]]
     standings: Standings
     name: str = "rules"
+    lasting: bool = False
+
+    def concerns(self, question: Question) -> bool:
+        """See `pipeline.routing.Filter`."""
+        return bool(self.rules().rules)
 
     def refuses(self, question: Question, node: Node) -> str:
         """See `pipeline.routing.Filter`. Writes are not its business (rule 36)."""

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from helios_trio.features.routing.decision import Decider
 from helios_trio.features.routing.nodes import Nodes
 from helios_trio.features.routing.wishes import wish_of_hints, wish_of_settings
+from helios_trio.migration.figures import ReadTraffic
 from helios_trio.pipeline.freshness import Freshness
 from helios_trio.pipeline.routing import (
     ANYTHING,
@@ -29,16 +30,28 @@ from helios_trio.pipeline.routing import (
 )
 from helios_trio.pipeline.taps import Admission, BackendTap
 from helios_trio.pool.pool import Pool
-from helios_trio.pool.pools import PoolKey, Pools
-from helios_trio.proxy.session import Session
+from helios_trio.pool.pools import Destination, PoolKey, Pools
+from helios_trio.proxy.session import Session, SessionPolicy
 from helios_trio.session.batches import Asked
+from helios_trio.session.settings import Label
+from helios_trio.session.virtual import VirtualSession
 from helios_trio.sql.facts import Facts
-from helios_trio.sql.hints import NO_HINTS, hints_of
+from helios_trio.sql.hints import NO_HINTS, Hints, hints_of
 from helios_trio.sql.routes import must_write, settings_must_write
-
 
 #: The setting by which a session says what its reads wait for.
 SYNC_MODE: Final = "helios.sync_mode"
+
+
+class RoutedClient(Protocol):
+    """What must be known of a session to decide about its requests."""
+
+    virtual: VirtualSession
+    destination: Destination
+    pool: Pool
+    policy: SessionPolicy
+    #: what its settings said when it was last asked; None: it never was
+    manner: Manner | None
 
 
 class Learned(Protocol):
@@ -64,6 +77,25 @@ class RoutePolicy:
     flushed: bool = False
     #: how long a request waits for any server that will do
     queue_timeout: float = 30.0
+
+
+@define(eq=False, kw_only=True)
+class Manner:
+    """What a session's settings say about its requests; holds until it sets another, or the configuration changes."""
+
+    #: what it was read from
+    label: Label
+    configured: RoutePolicy
+    destination: Destination
+    tenant: str
+    wish: Wish
+    #: settings that could not be understood
+    ignored: int
+    #: why all that the session does goes to the server that takes writes; empty: nothing
+    must_write: str
+    policy: RoutePolicy
+    #: where to look for connections to a backend
+    pool_keys: dict[str, PoolKey] = field(factory=dict)
 
 
 @define
@@ -101,7 +133,7 @@ class Router:
     safe: Callable[[str], bool] | None = None
     #: obey hints in front of a statement
     hints: bool = True
-    tenant_of: Callable[[Session], str] = lambda session: ""
+    tenant_of: Callable[[VirtualSession], str] = lambda session: ""
     learned: Learned | None = None
     #: who wants to know how a backend answers; None: nobody
     tap: Callable[[str], BackendTap | None] = lambda backend: None
@@ -111,39 +143,67 @@ class Router:
     learn: Callable[[str, Facts, str], None] = lambda database, facts, sqlstate: None
     #: finds the pool of a session on a backend, or makes it
     open_pool: Callable[[Session, str], Awaitable[Pool]]
+    #: who counts how reads are answered while a migration moves them; None: nobody ever does
+    read_traffic: ReadTraffic | None = None
     #: looks at a server that behaves as if it were dead
     suspect: Callable[[str, str], None] = lambda backend, reason: None
     counters: RouteCounters = field(factory=RouteCounters)
 
-    def question(self, session: Session, asked: Asked, now: float) -> Question:
-        """What must be known of a request to decide."""
-        wish = self._wish(session, asked.source)
+    def manner_of(self, session: RoutedClient) -> Manner:
+        """What a session's settings say now. Labels are never changed but replaced, and so are policies."""
+        known, label = session.manner, session.virtual.state.now.wanted
+        if (
+            known is None
+            or known.label is not label
+            or known.configured is not self.policy
+            or known.destination is not session.destination
+        ):
+            known = session.manner = self._read_manner(session, label)
+        return known
+
+    def _read_manner(self, session: RoutedClient, label: Label) -> Manner:
+        wished = wish_of_settings(label, self.nodes.topology.nodes)
+        return Manner(
+            label=label,
+            configured=self.policy,
+            destination=session.destination,
+            tenant=self.tenant_of(session.virtual),
+            wish=wished.wish,
+            ignored=wished.ignored,
+            must_write=settings_must_write(label),
+            policy=self.by_sync_mode.get(label.get(SYNC_MODE, "").lower(), self.policy),
+        )
+
+    def question(self, session: RoutedClient, asked: Asked, now: float) -> Question:
+        """What must be known of a request to decide, but for what its session has written."""
+        manner, virtual = self.manner_of(session), session.virtual
+        wish, texts, source = manner.wish, asked.texts, asked.source
+        self.counters.hints_ignored += manner.ignored
+        if self.hints and (hints := hints_of(source)) is not NO_HINTS:
+            wish = self._hinted(hints, wish)
+        alone = len(texts) == 1
         return Question(
-            session=session.virtual.id,
-            user=session.virtual.user,
-            database=session.virtual.database,
-            tenant=self.tenant_of(session),
+            session=virtual.id,
+            user=virtual.user,
+            database=virtual.database,
+            tenant=manner.tenant,
             must_write=self.why_writer(session, asked, wish),
-            statements=[each for facts in asked.texts for each in facts.statements],
+            statements=texts[0].statements
+            if alone
+            else [each for facts in texts for each in facts.statements],
             wish=wish,
-            text=asked.source if len(asked.texts) == 1 else b"",
-            flushed=self.policy_of(session).flushed,
+            text=source if alone else b"",
+            flushed=manner.policy.flushed,
             now=now,
         )
 
-    def _wish(self, session: Session, source: bytes) -> Wish:
-        """What the client asks for, by a hint or by its settings; what makes no sense is ignored, and counted."""
-        label = session.virtual.label
-        wished = wish_of_settings(label, self.nodes.topology.nodes)
-        found = wished.wish
-        self.counters.hints_ignored += wished.ignored
-        if self.hints and (hints := hints_of(source)) is not NO_HINTS:
-            hinted = wish_of_hints(hints, self.nodes.topology.nodes)
-            self.counters.hints_ignored += hinted.ignored
-            found = hinted.wish.over(found)
-        return found
+    def _hinted(self, hints: Hints, wish: Wish) -> Wish:
+        """What the client asks for; what makes no sense in a hint is ignored, and counted."""
+        hinted = wish_of_hints(hints, self.nodes.topology.nodes)
+        self.counters.hints_ignored += hinted.ignored
+        return hinted.wish.over(wish)
 
-    def why_writer(self, session: Session, asked: Asked, wish: Wish = ANYTHING) -> str:
+    def why_writer(self, session: RoutedClient, asked: Asked, wish: Wish = ANYTHING) -> str:
         """Why a request goes to the server that takes writes; empty: any will do."""
         if not asked.texts:
             return "nobody knows what it does"
@@ -151,7 +211,7 @@ class Router:
         for facts in asked.texts:
             if facts.must_write and (reason := must_write(facts, self.safe, wished=wished)):
                 return reason
-        if reason := settings_must_write(session.virtual.label):
+        if reason := self.manner_of(session).must_write:
             return reason
         if self.learned is not None and len(self.learned):
             for facts in asked.texts:
@@ -159,14 +219,11 @@ class Router:
                     return "a standby has refused it before"
         return ""
 
-    def policy_of(self, session: Session) -> RoutePolicy:
+    def policy_of(self, session: RoutedClient) -> RoutePolicy:
         """What holds for a session."""
-        if not self.by_sync_mode:
-            return self.policy
-        word = session.virtual.label.get(SYNC_MODE, "").lower()
-        return self.by_sync_mode.get(word, self.policy)
+        return self.manner_of(session).policy
 
-    def wants_own_writes(self, session: Session, question: Question) -> bool:
+    def wants_own_writes(self, session: RoutedClient, question: Question) -> bool:
         """Whether a standby must have what the session has written."""
         consistency = question.wish.consistency or self.policy_of(session).consistency
         return self.freshness is not None and consistency is not Consistency.EVENTUAL
@@ -175,25 +232,42 @@ class Router:
         """Whether there is anything to decide."""
         return self.policy.routes and not question.must_write and question.wish.route != PRIMARY
 
-    def decide(self, session: Session, question: Question) -> Decision:
+    def decide(self, session: RoutedClient, question: Question) -> Decision:
         """Where it goes."""
         return self.decider.decide(question, self.nodes.of(session.destination.backend.name))
 
-    def explain(self, session: Session, question: Question) -> Decision:
+    def explain(self, session: RoutedClient, question: Question) -> Decision:
         """The same, and how that came about."""
         return self.decider.explain(question, self.nodes.of(session.destination.backend.name))
 
-    def late_standbys(self, session: Session) -> Sequence[str]:
-        """Names of standbys that might have what a session has written, if they were asked now."""
-        return [
-            node.name
-            for node in self.nodes.of(session.destination.backend.name)
-            if node.standby and not node.out
-        ]
+    def shall_be_waited_for(self, session: RoutedClient, question: Question, decision: Decision) -> bool:
+        """Whether a standby would be better than what was decided, if it only had what the session has written."""
+        floor, freshness = question.floor, self.freshness
+        if floor is None or freshness is None:
+            return False
+        if not self.policy_of(session).wait_for_standby:
+            return decision.fell_back
+        wanted = self.wanted(session, question)
+        return wanted is not None and not freshness.has(wanted, floor, flushed=question.flushed)
 
-    def pool_of(self, session: Session, backend: str) -> Pool | None:
+    def wanted(self, session: RoutedClient, question: Question) -> str | None:
+        """The standby that would serve a read if it had what the session has written; None: it is none."""
+        name = self.decide(session, evolve(question, floor=None)).backend
+        return None if name == session.destination.backend.name else name
+
+    def late_standbys(self, session: RoutedClient, question: Question) -> Sequence[str]:
+        """Names of standbys that would do but for what the session has written, which they might have by now."""
+        anyhow = evolve(question, floor=None)
+        nodes = self.nodes.of(session.destination.backend.name)
+        return [node.name for node in nodes if node.standby and not self.decider.refuses(anyhow, node)]
+
+    def pool_of(self, session: RoutedClient, backend: str) -> Pool | None:
         """The pool where a session gets connections to a backend; None: it must be opened first."""
-        if backend == session.destination.backend.name:
+        destination = session.destination
+        if backend == destination.backend.name:
             return session.pool
-        at = session.destination.key
-        return self.pools.find(PoolKey(backend, at.database, at.user, at.shared))
+        keys = self.manner_of(session).pool_keys
+        key = keys.get(backend)
+        if key is None:
+            key = keys[backend] = evolve(destination.key, backend=backend)
+        return self.pools.find(key)

@@ -13,10 +13,9 @@ from attrs import evolve
 
 from helios_trio.errors import BackendUnavailable, HeliosError
 from helios_trio.features.routing.own_floor import OwnFloor
-from helios_trio.features.routing.router import Router
+from helios_trio.features.routing.router import RoutedClient, Router
 from helios_trio.pipeline.freshness import Floor
 from helios_trio.pipeline.routing import PRIMARY, Decision, Question, Wish
-from helios_trio.proxy.session import Session
 
 _log = structlog.get_logger(__name__)
 
@@ -26,7 +25,7 @@ _POLL: Final = 0.002
 _LOOK: Final = 0.01
 
 
-async def search(router: Router, session: Session, question: Question, own: OwnFloor) -> Decision:
+async def search(router: Router, session: RoutedClient, question: Question, own: OwnFloor) -> Decision:
     """The server for a request, as soon as there is one that will do.
 
     Raises BackendUnavailable (08006): there was none in time; it says which filter has removed which.
@@ -40,9 +39,11 @@ async def search(router: Router, session: Session, question: Question, own: OwnF
             question = evolve(question, wish=Wish(route=PRIMARY))
         else:
             question = evolve(question, floor=own.floor)
+    if question.floor is not None and router.policy_of(session).wait_for_standby:
+        await _wait_for_wanted(router, session, question, question.floor)
     decision = router.decide(session, question)
     if decision.fell_back and question.floor is not None:
-        decision = await _wait_for_standby(router, session, question, question.floor) or decision
+        decision = await _look_again(router, session, question, question.floor)
     seconds = question.wish.timeout
     if seconds is None:
         seconds = session.policy.queue_timeout
@@ -56,19 +57,24 @@ async def search(router: Router, session: Session, question: Question, own: OwnF
     return decision
 
 
-async def _wait_for_standby(
-    router: Router, session: Session, question: Question, floor: Floor
-) -> Decision | None:
-    """A standby may be there although the last probe has not seen it yet; how long it is waited for is policy."""
-    freshness, policy = router.freshness, router.policy_of(session)
-    deadline = trio.current_time() + policy.wait_for_standby
-    while freshness is not None and (names := router.late_standbys(session)):
-        await freshness.look(names, floor, flushed=policy.flushed)
-        decision = router.decide(session, question)
-        if not decision.fell_back or trio.current_time() >= deadline:
-            return decision
-        await trio.sleep(_POLL)
-    return None
+async def _wait_for_wanted(router: Router, session: RoutedClient, question: Question, floor: Floor) -> None:
+    """Wait until the standby that shall serve the session has what it has written, as long as policy allows."""
+    freshness = router.freshness
+    wanted = router.wanted(session, question)
+    if wanted is None or freshness is None:
+        return
+    with trio.move_on_after(router.policy_of(session).wait_for_standby):
+        while not await freshness.look([wanted], floor, flushed=question.flushed):  # noqa: ASYNC110
+            await trio.sleep(_POLL)  # no server tells when it has come so far
+
+
+async def _look_again(router: Router, session: RoutedClient, question: Question, floor: Floor) -> Decision:
+    """A standby may be there although the last probe has not seen it yet."""
+    freshness = router.freshness
+    names = router.late_standbys(session, question)
+    if freshness is not None and names:
+        await freshness.look(names, floor, flushed=question.flushed)
+    return router.decide(session, question)
 
 
 def _nowhere(decision: Decision, seconds: float) -> BackendUnavailable:

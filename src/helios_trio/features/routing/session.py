@@ -16,7 +16,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import structlog
-from attrs import evolve
 
 from helios_trio.config.words import PoolMode
 from helios_trio.errors import HeliosError
@@ -26,7 +25,7 @@ from helios_trio.failover.replies import Difference
 from helios_trio.failover.session import RecoverableSession
 from helios_trio.features.routing.explain import explaining_query, explanation
 from helios_trio.features.routing.own_floor import OwnFloor
-from helios_trio.features.routing.router import Router
+from helios_trio.features.routing.router import Manner, Router
 from helios_trio.features.routing.search import search
 from helios_trio.pipeline.routing import Decision, Question
 from helios_trio.pipeline.taps import Admission
@@ -65,9 +64,11 @@ class RoutedSession(RecoverableSession):
         "_only_writer",
         "_parked",
         "_plain",
+        "_reads",
         "_served_by",
         "decision",
         "keeps",
+        "manner",
         "own",
         "router",
     )
@@ -78,16 +79,20 @@ class RoutedSession(RecoverableSession):
         self.router = router
         #: session mode: one connection is its own from first to last
         self.keeps = self.policy.mode is PoolMode.SESSION
+        #: see `router.RoutedClient`
+        self.manner: Manner | None = None
         #: what was decided of the last request that was a read
         self.decision: Decision | None = None
         self.requests.route = self._route
         #: its own connection while a read is served elsewhere
         self._parked: BackendConnection | None = None
-        #: where the next request goes, found out by the task that waited for it
-        self._choice: Pool | None = None
+        #: where the next request goes, found out by the task that waited for it; and whether that is where it belongs
+        self._choice: tuple[Decision, bool] | None = None
         self._asking = False
         #: all that was sent over this connection is reads that stand by themselves
         self._plain = False
+        #: its request cannot write
+        self._reads = False
         #: what it has written
         self.own = OwnFloor(router.freshness)
         #: why a standby is being left: what it still says does not count
@@ -115,9 +120,17 @@ class RoutedSession(RecoverableSession):
         asked = Asked((self.facts_of(inner),), text)
         question = self.router.question(self, asked, self.readiness.now)
         if not question.must_write and self.router.wants_own_writes(self, question):
-            question = evolve(question, floor=self.own.floor)
+            question.floor = self.own.floor
         lines = explanation(self.router.explain(self, question), question)
+        if self.virtual.pinned and self._connection is not None:
+            bonds = ", ".join((*self.virtual.pins, *self.virtual.bound))
+            lines[0] = f"Route to {self._connection.backend.name}: the session stays there ({bonds})"
         return explaining_query(lines, highest_parameter(inner))
+
+    @property
+    def parked(self) -> BackendConnection | None:
+        """See `Session`."""
+        return self._parked
 
     @property
     def reading(self) -> bool:
@@ -132,7 +145,7 @@ class RoutedSession(RecoverableSession):
         if connection is not None and not self._may_leave(connection):
             if self.reading:
                 return self._stays_on_reader(connection, data, at)
-            self.own.wrote = True
+            self.own.wrote, self._reads = True, False
             return True
         if self._asking:
             return False
@@ -143,9 +156,9 @@ class RoutedSession(RecoverableSession):
             asked = UNKNOWN  # there is no more to come
         if connection is not None:
             self._release()
-        choice, self._choice = self._choice, None
-        if choice is not None:
-            self._go(choice)
+        chosen = self._chosen_pool()
+        if chosen is not None:
+            self._go(*chosen)
         elif not self._decide(asked):
             return False
         return self.router.admission is None or self._enter(self.router.admission, asked, len(data))
@@ -175,6 +188,7 @@ class RoutedSession(RecoverableSession):
         """Choose the pool for a request; False when that must be waited for."""
         router = self.router
         question = router.question(self, asked, self.readiness.now)
+        self._reads = not question.must_write
         if question.must_write:
             self.own.wrote = True
         if self.recovering or self._only_writer or not router.may_read_elsewhere(question):
@@ -183,9 +197,9 @@ class RoutedSession(RecoverableSession):
         if router.wants_own_writes(self, question):
             if not self.own.is_known:
                 return self._ask(question)
-            question = evolve(question, floor=self.own.floor)
+            question.floor = self.own.floor
         decision = router.decide(self, question)
-        if decision.backend is None or (decision.fell_back and question.floor is not None):
+        if decision.backend is None or router.shall_be_waited_for(self, question, decision):
             return self._ask(question)
         pool = router.pool_of(self, decision.backend)
         return self._ask(question, decision) if pool is None else self._go(pool, decision)
@@ -234,12 +248,12 @@ class RoutedSession(RecoverableSession):
         return False
 
     async def _find_out(self, question: Question, decision: Decision | None) -> None:
-        pool, destination = self.pool, self.destination
+        home = self.destination.backend.name
         try:
             if decision is None:
                 decision = await search(self.router, self, question, self.own)
-            if decision.backend is not None:
-                pool = await self._pool_at(decision.backend)
+            if decision.backend is not None and decision.backend != home:
+                await self._pool_at(decision.backend)
         except HeliosError as error:
             self._asking = False
             if self._awaits_route:
@@ -247,11 +261,21 @@ class RoutedSession(RecoverableSession):
             return
         finally:
             self._asking = False
+        self._choice = decision, decision.backend == home
         if self._awaits_route:
-            if self.destination is destination:  # else it was moved meanwhile, and must ask anew
-                self.decision, self._choice = decision, pool
-                self.router.counters.fell_back += decision.fell_back
+            self.active_since = self.readiness.now  # its server has not kept it waiting so far
             self._resume()
+
+    def _chosen_pool(self) -> tuple[Pool, Decision] | None:
+        """What was found out for the request that comes now, also if the session was moved meanwhile."""
+        choice, self._choice = self._choice, None
+        if choice is None:
+            return None
+        decision, at_home = choice
+        if at_home or decision.backend is None:
+            return self.pool, decision
+        pool = self.router.pool_of(self, decision.backend)
+        return None if pool is None else (pool, decision)
 
     @property
     def _awaits_route(self) -> bool:
@@ -273,6 +297,7 @@ class RoutedSession(RecoverableSession):
             if parked.status is not SlotStatus.CLOSED:
                 parked.holder = self
                 self._connection = parked
+                self._note_served()
                 return parked.side
         found = super()._lease_nowait()
         if found is not None:
@@ -320,7 +345,6 @@ class RoutedSession(RecoverableSession):
     def move_to(self, destination: Destination, pool: Pool, connection: BackendConnection | None) -> None:
         """See `Session`."""
         self._drop_parked()
-        self._choice = None
         super().move_to(destination, pool, connection)
         self._note_served()
 
@@ -339,11 +363,7 @@ class RoutedSession(RecoverableSession):
 
     def go_on(self) -> None:
         """See `Session`: what was decided before it stood still may not hold any more."""
-        if (
-            self.requests.need in (Need.LEASE, Need.ROUTE)
-            and self._connection is None
-            and self._ticket is None
-        ):
+        if self.requests.need in (Need.LEASE, Need.ROUTE) and self._ticket is None:
             self.requests.need, self.requests.routed = Need.STANDSTILL, False
         super().go_on()
 
@@ -357,7 +377,7 @@ class RoutedSession(RecoverableSession):
 
     def _feed(self, data: bytes) -> None:
         super()._feed(data)
-        if self.requests.need is Need.ROUTE and data and not self._asking:
+        if data and self._awaits_route:
             self._resume()  # perhaps the request has come to its end
 
     # -- from the server ---------------------------------------------------------------------------------------
@@ -379,6 +399,8 @@ class RoutedSession(RecoverableSession):
                 tap.note_answer(
                     now, now - self.active_since, user=self.virtual.user, fingerprint=self._fingerprint
                 )
+            if self._reads and (reads := self.router.read_traffic) is not None and reads.wanted:
+                reads.note_answer(self._served_by, self.readiness.now - self.active_since)
             if connection.side.replies.status == Status.IDLE:
                 self._only_writer = False
                 self._leave()
@@ -398,6 +420,8 @@ class RoutedSession(RecoverableSession):
             tap.note_error(
                 self.readiness.now, sqlstate, user=self.virtual.user, fingerprint=self._fingerprint
             )
+        if self._reads and (reads := self.router.read_traffic) is not None and reads.wanted:
+            reads.note_error(self._served_by)
         return super().on_server_error(frame, head)
 
     def _is_first(self) -> bool:
@@ -472,7 +496,11 @@ def _is_of_a_standby(fields: ErrorFields) -> bool:
 
 def _stands_alone(asked: Asked) -> bool:
     """No statement of it begins or ends a transaction."""
-    return all(each.transaction is None for facts in asked.texts for each in facts.statements)
+    for facts in asked.texts:
+        for each in facts.statements:
+            if each.transaction is not None:
+                return False
+    return True
 
 
 def _only_begins(facts: Facts) -> bool:
