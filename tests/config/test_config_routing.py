@@ -203,7 +203,7 @@ def test_everything_wrong_is_said_at_once() -> None:
         forward_timeout_ms = 0
         """
     )
-    known = "primary, green_db, eu_west_db, us_east_db, analytics, vector-node, archive"
+    known = "primary, green_db, eu_west_db, us_east_db, analytics, vector-node, archive, west"
     pattern = "a pattern with * and ? (and without brackets)"
     assert sorted(found) == sorted(
         [
