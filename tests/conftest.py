@@ -5,14 +5,14 @@ All are session-wide and started when first asked for. A failing test shows what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 import psycopg
 import pytest
 
 from helios_trio.control.setup import SetupSettings, setup_sql
-from helios_trio.embedded import BlockingCluster, start_blocking
+from helios_trio.embedded import BlockingCluster, EmbeddedNode, start_blocking
 from helios_trio.testing.running import ProxyProcess, running_proxy
 
 _PROXIES = pytest.StashKey[list[ProxyProcess]]()
@@ -65,12 +65,13 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[BlockingCluster]:
-    """A primary and a standby, set up for the proxy: databases made from their template guard their commits.
+def cluster(pytestconfig: pytest.Config) -> Iterator[BlockingCluster]:
+    """A primary, set up for the proxy: databases made from its template guard their commits.
 
-    Who says `synchronous_commit = remote_apply` finds on the standby what has been committed.
+    With `--every-mode` it has a standby; who says `synchronous_commit = remote_apply` finds there what was committed.
     """
-    found = start_blocking(standbys=1, settings=SETTINGS)
+    standbys = int(bool(pytestconfig.getoption("--every-mode")))
+    found = start_blocking(standbys=standbys, settings=SETTINGS)
     try:
         for database in ("template1", "postgres"):
             found.execute(setup_sql(SetupSettings()), dbname=database)
@@ -84,13 +85,6 @@ def direct_address(cluster: BlockingCluster) -> tuple[str, int]:
     """Host and port of PostgreSQL itself."""
     primary = cluster.cluster.primary
     return primary.host, primary.port
-
-
-@pytest.fixture(scope="session")
-def standby_address(cluster: BlockingCluster) -> tuple[str, int]:
-    """Host and port of its standby."""
-    _, standby = cluster.cluster.nodes
-    return standby.host, standby.port
 
 
 @pytest.fixture(scope="session")
@@ -116,17 +110,16 @@ def create_database(direct_dsn: str) -> Iterator[Callable[[str, str], psycopg.Co
         yield create
 
 
-def start_proxy(
-    mode: str, address: tuple[str, int], standby: tuple[str, int]
-) -> AbstractContextManager[ProxyProcess]:
-    """A proxy in this mode in front of the server at `address`, and its standby if it is routed."""
+def start_proxy(mode: str, nodes: Sequence[EmbeddedNode]) -> AbstractContextManager[ProxyProcess]:
+    """A proxy in this mode in front of the first of these servers, and of its standby if it is routed."""
+    address = nodes[0]
     moving, routed = mode.startswith(MOVING), mode.startswith(ROUTED)
     pools = MODES[mode.removeprefix(MOVING).removeprefix(ROUTED)]
-    config = CONFIG.format(host=address[0], port=address[1], mode=pools)
+    config = CONFIG.format(host=address.host, port=address.port, mode=pools)
     if moving:
-        config += SECOND_NAME.format(name="twin", host=address[0], port=address[1])
+        config += SECOND_NAME.format(name="twin", host=address.host, port=address.port)
     if routed:
-        config += SECOND_NAME.format(name="standby", host=standby[0], port=standby[1]) + SPLIT
+        config += SECOND_NAME.format(name="standby", host=nodes[1].host, port=nodes[1].port) + SPLIT
     # in one mode nothing outlives its server: whatever the others do must be the same without
     environment = {"HELIOS__FAILOVER__ENABLED": "false"} if mode == "pristine" else {}
     module = "helios_trio.testing.shaken" if moving else "helios_trio"
@@ -135,7 +128,7 @@ def start_proxy(
 
 @pytest.fixture(scope="session")
 def proxy_for(
-    pytestconfig: pytest.Config, direct_address: tuple[str, int], standby_address: tuple[str, int]
+    pytestconfig: pytest.Config, cluster: BlockingCluster
 ) -> Iterator[Callable[[str], ProxyProcess]]:
     """The proxy in a mode (a key of `MODES`, perhaps behind `MOVING` or `ROUTED`).
 
@@ -146,7 +139,7 @@ def proxy_for(
 
         def get(mode: str) -> ProxyProcess:
             if mode not in running or not running[mode].running:
-                running[mode] = stack.enter_context(start_proxy(mode, direct_address, standby_address))
+                running[mode] = stack.enter_context(start_proxy(mode, cluster.cluster.nodes))
                 pytestconfig.stash.setdefault(_PROXIES, []).append(running[mode])
             return running[mode]
 

@@ -212,6 +212,7 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         breakers=None if breaking is None else breaking.breakers,
         means=None if moving.migrations is None else moving.migrations.means,
         connect=control.connect,
+        suspect=lambda name, reason: watching.probes.probe_now(name),
     )
     access, made_key = access_of(config)
     admin = Parts(

@@ -125,6 +125,9 @@ class Directing:
         decider.strategy = strategy_of(config.load_balancer, Random())
         self.latencies.reconfigure(config.load_balancer.latency_half_life)
         self.proxy.tenant_of = _tenant_of(config.routing.tenant_from)
+        functions = config.routing.safe_functions
+        self.router.safe = SafeFunctions(functions) if functions else None
+        self.router.hints = config.routing.hints
         routes = self.book is not None
         self.router.policy = policy_of(config, config.transparent_write_routing.sync_mode, routes=routes)
         self.router.by_sync_mode = policies_of(config, routes=routes)
@@ -150,6 +153,7 @@ def directing_of(
     breakers: Breakers | None,
     means: Means | None,
     connect: Connect,
+    suspect: Callable[[str, str], None],
     environment: Mapping[str, str] = os.environ,
 ) -> Directing | None:
     """Make it, and have the proxy make such sessions; None: everything goes to one server."""
@@ -164,23 +168,11 @@ def directing_of(
         return None
     positions = Positions(topology, connect)
     gate, learned = Gate(), LearnedWriters()
-    filters: list[Filter] = [
-        decision.InService(),
-        decision.Role(),
-        decision.Wished(),
-        gate,
-        Staleness(),
-        OwnWrites(positions),
-    ]
-    if book is not None:
-        filters.insert(3, book.filter())
-        directory.place = book.places.place
-    if breakers is not None:
-        filters.insert(1, breakers)
     moved_reads = None if book is None or means is None else MovedReads(means.read_shares)
     if moved_reads is not None:
         moved_reads.shares.asked = True
     preferences = _preferences(config, book, tied, moved_reads)
+    filters = _filters(gate, positions, book, breakers)
     decider = decision.Decider(filters, preferences, strategy_of(config.load_balancer, Random()))
 
     async def open_pool(session: Session, backend: str) -> Pool:
@@ -196,10 +188,8 @@ def directing_of(
         nodes=Nodes(topology, placement, latencies.of if _is_measured(config) else None),
         decider=decider,
         policy=policy_of(config, config.transparent_write_routing.sync_mode, routes=book is not None),
-        freshness=positions if config.lag_routing.own_writes else None,
+        freshness=positions,
         pools=pools,
-        safe=SafeFunctions(config.routing.safe_functions) if config.routing.safe_functions else None,
-        hints=config.routing.hints,
         learned=learned,
         learn=learn,
         tenant_of=lambda virtual: proxy.tenant_of(virtual.user, virtual.database, _settings(virtual)),
@@ -207,7 +197,10 @@ def directing_of(
         admission=breakers,
         read_traffic=None if means is None else means.read_traffic,
         open_pool=open_pool,
+        suspect=suspect,
     )
+    if book is not None:
+        directory.place = book.places.place
     directory.routed = True
     directory.writes_elsewhere = config.transparent_write_routing.enabled
     make = partial(RoutedSession, router=router)
@@ -235,6 +228,22 @@ def directing_of(
     )
     found.reconfigure(config)
     return found
+
+
+def _filters(
+    gate: Gate, positions: Positions, book: RuleBook | None, breakers: Breakers | None
+) -> Sequence[Filter]:
+    """In the order in which they are asked, and explained."""
+    return [
+        decision.InService(),
+        *([] if breakers is None else [breakers]),
+        decision.Role(),
+        decision.Wished(),
+        *([] if book is None else [book.filter()]),
+        gate,
+        Staleness(),
+        OwnWrites(positions),
+    ]
 
 
 def _preferences(

@@ -98,4 +98,6 @@ def test_every_beginning_is_waited_for(size: int) -> None:
 
 def test_a_sync_alone_runs_nothing() -> None:
     """Nobody knows what for; that is not a read."""
-    assert asked(SYNC) == Asked((), b"", len(SYNC))
+    found = asked(SYNC)
+    assert found is not None
+    assert (found.texts, found.source, found.end) == ((), b"", len(SYNC))

@@ -39,7 +39,8 @@ def inherited(section: type, name: str) -> Any:
     shape = shapes(section)[name]
     assert isinstance(shape, Leaf), "only keys are inherited"
     example = shape.kind.write(attrs.fields_dict(section)[name].default)
-    notes = attrs.evolve(shape.notes, example=example, live=True)  # whether it is, the table that it is in says
+    # whether it is live, the table that it is in says
+    notes = attrs.evolve(shape.notes, example=example, live=True)
     return attrs.field(default=None, metadata={"notes": notes})
 
 

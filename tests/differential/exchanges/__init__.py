@@ -61,8 +61,8 @@ SHORT_RUN = {
     },
     "pristine": {"start_up", "settings", "session_state", "replication"},
     "statement": {"simple_query", "transactions", "notifications"},
-    "routed-transaction": {"pipelines", "transactions"},
-    "routed-session": {"cursors", "session_state"},
+    "routed-transaction": set(),
+    "routed-session": set(),
 }
 """Topics that these modes are tried with unless `--every-mode` is given: where they differ from others."""
 

@@ -164,7 +164,7 @@ def staged(mode: str, more: str = MORE) -> Iterator[Stage]:
         yield Stage(cluster, proxy, http, clients, workers)
 
 
-@pytest.mark.parametrize("mode", ["transaction", "session"])
+@pytest.mark.parametrize("mode", ["transaction", pytest.param("session", marks=pytest.mark.long)])
 def test_reads_move_first_and_writes_follow(mode: str) -> None:
     """Half of the sessions, back again, half again, and then all of it; no client gets an error or misses a write."""
     with staged(mode) as stage:
@@ -205,6 +205,7 @@ def test_reads_move_first_and_writes_follow(mode: str) -> None:
     assert rows == [[]] * WORKERS
 
 
+@pytest.mark.long
 def test_a_standby_that_falls_behind_serves_nobody_and_no_client_notices() -> None:
     """It replays nothing: who has written reads on the primary, and the required check pauses the migration."""
     required = MORE + '[health_checks]\nrequired_checks = ["replication_lag_ms < 1000"]\n'
@@ -225,6 +226,7 @@ def test_a_standby_that_falls_behind_serves_nobody_and_no_client_notices() -> No
         stage.all_work_on()
 
 
+@pytest.mark.long
 def test_without_routing_it_is_refused() -> None:
     """With the setting that is missing; a switchover without phases needs none."""
     text = '[routing]\nread_write_split = true\n\ndefault_for_reads = "primary"\n'

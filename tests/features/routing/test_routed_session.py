@@ -223,7 +223,7 @@ def test_what_was_learned_is_shown_and_forgotten(client: psycopg.Connection, pro
     until(lambda: learned() == [fingerprint], "nothing was learned anew")
 
 
-@pytest.mark.parametrize("mode", ["session", "transaction"])
+@pytest.mark.parametrize("mode", ["session", pytest.param("transaction", marks=pytest.mark.long)])
 def test_sessions_are_moved_with_what_they_have(mode: str, replicated: BlockingCluster) -> None:
     """A planned move between two names of the primary, also of a session that has its own connection parked."""
     second_name = POOL.format(name="twin", host="127.0.0.1", port=port_of(replicated, "node1"))
@@ -270,7 +270,7 @@ def count_into(client: psycopg.Connection, found: list[int]) -> None:
     found.append(value(client, "SELECT count(*) FROM held"))
 
 
-@pytest.mark.parametrize("mode", ["session", "transaction"])
+@pytest.mark.parametrize("mode", ["transaction", pytest.param("session", marks=pytest.mark.long)])
 def test_reads_that_are_held_go_on(mode: str, replicated: BlockingCluster) -> None:
     """A session that waits for a standby to come along is moved meanwhile, to and fro."""
     more = "[transparent_write_routing]\nenabled = true\nforward_timeout_ms = 300\n"

@@ -75,8 +75,6 @@ class RoutePolicy:
     wait_for_standby: float = 0.0
     #: it need only have it on disk
     flushed: bool = False
-    #: how long a request waits for any server that will do
-    queue_timeout: float = 30.0
 
 
 @define(eq=False, kw_only=True)
