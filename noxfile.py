@@ -19,8 +19,8 @@ CHAOS = Path("tests/chaos")
 CHAOS_SHORT = (
     "storms.py",
     "signals.py",
-    "switchover.py::test_switchovers_under_writing_clients",
-    "moving.py::test_storm_of_migrations",
+    "switchover.py::test_switchovers_under_writing_clients[transaction]",
+    "moving.py::test_storm_of_migrations[session]",
     "histories.py",
     "failover.py::test_primaries_killed_under_load",
     "routing.py::test_standbys_lie_about_their_lag[transaction]",

@@ -128,6 +128,7 @@ def test_clients_are_migrated_and_notice_nothing(
         assert clients[0].execute("SHOW search_path").fetchone() == ("s0",)
 
 
+@pytest.mark.long
 def test_errors_of_clients_are_counted(direct_address: tuple[str, int], tmp_path: Path) -> None:
     """For the comparison, and for the metrics."""
     with started(direct_address, tmp_path) as running:
@@ -195,6 +196,7 @@ def test_a_backend_is_drained(direct_address: tuple[str, int], tmp_path: Path) -
         assert running.backends()[-1] == "blue"
 
 
+@pytest.mark.long
 def test_a_session_is_ended(direct_address: tuple[str, int], tmp_path: Path) -> None:
     """Its client is told why."""
     with started(direct_address, tmp_path) as running:
@@ -205,6 +207,7 @@ def test_a_session_is_ended(direct_address: tuple[str, int], tmp_path: Path) -> 
             client.execute("SELECT 1")
 
 
+@pytest.mark.long
 def test_keys_of_a_file(direct_address: tuple[str, int], tmp_path: Path) -> None:
     """No key is made; a reload takes up new ones, and one that fails changes nothing."""
     keys = tmp_path / "keys"

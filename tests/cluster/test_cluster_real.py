@@ -149,6 +149,7 @@ async def test_backend_that_outlives_its_postmaster_deceives_nobody() -> None:
         probing.cancel_scope.cancel()
 
 
+@pytest.mark.long
 async def test_standbys_have_a_sync_state() -> None:
     """The primary knows it, by the name that the standby has there; unprivileged users are not told."""
     async with open_cluster(standbys=1) as cluster, trio.open_nursery() as probing:

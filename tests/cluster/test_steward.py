@@ -79,6 +79,7 @@ async def one(connection: ControlConnection, query: str) -> object:
 # -- what servers say ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 async def test_facts_of_a_primary_and_its_standby(steward: PostgresSteward, cluster: EmbeddedCluster) -> None:
     """Enough to know that one can succeed the other; the control user lacks no right."""
     primary, standby = await steward.facts("node1"), await steward.facts("node2")

@@ -51,6 +51,7 @@ async def run_owner_and_kill_it(*arguments: str) -> Path:
     return Path(output.decode().rpartition("ready ")[2].strip())
 
 
+@pytest.mark.long
 async def test_kept_folder_remembers_data_and_roles(tmp_path: Path) -> None:
     """After a failover the same nodes come back in the same roles, with the same ports."""
     async with open_cluster(tmp_path / "data", standbys=1) as cluster:
