@@ -82,6 +82,7 @@ async def test_back_and_forth(rig: RealRig) -> None:
     assert await rig.cluster.execute("SELECT count(*) FROM t") == [(3,)]
 
 
+@pytest.mark.long
 async def test_a_stopped_primary_is_succeeded(rig: RealRig) -> None:
     """Nobody has lost a connection: the probes find out. Woken up, it does nothing any more."""
     await rig.cluster.pause("node1")
@@ -119,6 +120,7 @@ async def test_a_restart_is_waited_for(rig: RealRig) -> None:
     assert rig.cluster.node("node1").role == "primary"
 
 
+@pytest.mark.long
 async def test_a_crashed_backend_takes_the_primary_down_for_a_moment(rig: RealRig) -> None:
     """The postmaster recovers by itself, saying so meanwhile."""
     async with await rig.cluster.connect("node1") as client:
@@ -144,6 +146,7 @@ async def test_both_down_then_back(rig: RealRig) -> None:
     await rig.until_event("failover recovered")
 
 
+@pytest.mark.long
 async def test_a_standby_that_lacks_what_was_acknowledged_is_refused(rig: RealRig) -> None:
     """Rule 24: an acknowledged transaction that it does not have is named; the old primary may come back."""
     connection = await rig.cluster.connect()

@@ -155,7 +155,12 @@ def terminate(dsn: str, pid: int) -> None:
 
 @pytest.mark.parametrize("mode", FAULT_MODES)
 @pytest.mark.parametrize(
-    "trouble", ["error", "new server dies", pytest.param("time is over", marks=pytest.mark.long)]
+    "trouble",
+    [
+        pytest.param("error", marks=pytest.mark.long),
+        "new server dies",
+        pytest.param("time is over", marks=pytest.mark.long),
+    ],
 )
 async def test_a_failure_leaves_the_session_where_it_was(
     trouble: str, mode: str, direct_address: tuple[str, int], direct_dsn: str
