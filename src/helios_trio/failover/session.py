@@ -74,7 +74,6 @@ class RecoverableSession(Session):
         "_recover",
         "_refusals",
         "_suspect",
-        "_told_fatal",
         "held_cursors",
         "journal",
         "recovering",
@@ -106,8 +105,6 @@ class RecoverableSession(Session):
         self._recover = recover
         self._before = NO_BONDS
         self._committed_locally = False
-        #: its own client has been told why the server ends the connection
-        self._told_fatal = False
         self._refusals = self._losses = 0
 
     def guard_commits(self, new_id: Callable[[], str], *, singles: bool, by_xid: bool = False) -> None:
@@ -239,7 +236,6 @@ class RecoverableSession(Session):
         if connection is not None and fatal and _is_going(ErrorFields.decode(frame[5:])):
             connection.said_fatal = False
             return b""
-        self._told_fatal |= connection is not None and connection.said_fatal
         return instead
 
     def on_server_notice(self, frame: bytes) -> bytes | None:
@@ -257,7 +253,7 @@ class RecoverableSession(Session):
             self._connection = None
             if self.replay is not None:
                 self.replay.on_lost(BackendUnavailable(f"the server was lost again: {error}"))
-        elif not self._may_recover or self._told_fatal:
+        elif not self._may_recover or (connection is not None and connection.said_fatal):
             super().on_server_lost(error)
         else:
             self._begin_recovery(connection, str(error or "the server has closed the connection"))
