@@ -8,11 +8,13 @@ import trio.testing
 from relay_rig import Wish, open_rig
 from test_pool_pool import Holder
 
-from helios_trio.errors import BackendCutOff, BackendUnavailable
+from helios_trio.errors import BackendCutOff, BackendUnavailable, HeliosError
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.cutting_off import cut_off
 from helios_trio.pool.planner import PoolLimits, SlotStatus, Ticket
 from helios_trio.pool.refusals import turn_away
+from helios_trio.wire.backend_messages import ErrorResponse
+from helios_trio.wire.error_fields import ErrorFields
 
 
 async def test_all_connections_are_lost_at_once(autojump_clock: trio.testing.MockClock) -> None:
@@ -89,3 +91,24 @@ async def test_who_can_be_served_elsewhere_does_not_wait_for_a_server_that_is_go
         assert (ticket in rig.pool.planner.waiting) is not elsewhere
         rig.pool.withdraw(ticket)
         rig.pool.give_back(at_work)
+
+
+async def test_a_server_that_says_goodbye_with_its_greeting_is_given_to_nobody(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its process was ended in that moment; whoever waits gets the next one."""
+    async with open_rig(PoolLimits(1)) as rig:
+        goodbye = HeliosError("terminating connection", sqlstate="57P01", severity="FATAL")
+        rig.rest = ErrorResponse(ErrorFields(tuple(goodbye.fields().items()))).encode()
+
+        async def get_well() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            rig.rest = b""
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(get_well)
+            connection = await rig.take(within=30.0)
+        assert connection.status is SlotStatus.ACTIVE
+        assert not connection.transport.closed
+        assert rig.pool.planner.slots == {connection}
+        assert len(rig.servers) > 1

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 import trio
 
-from helios_trio.errors import BackendCutOff, HeliosError
+from helios_trio.errors import BackendCutOff, BackendLost, HeliosError
 from helios_trio.net.readiness import Readiness
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pool.connect import ServerGreeting
@@ -261,9 +261,8 @@ class Pool:
         """See `pool.connection.ConnectionOwner`. One that was idle is replaced when it is wanted."""
         if connection.status is not SlotStatus.CLOSED:
             self.planner.move(connection, SlotStatus.CLOSED)
-            _log.info(
-                "server connection lost", pool=self.name, pid=connection.pid, error=error and str(error)
-            )
+            said = error and str(error)
+            _log.info("server connection lost", pool=self.name, pid=connection.pid, error=said)
             self._note_closed(connection, "lost")
             self.on_trouble("a connection was lost")
 
@@ -321,6 +320,8 @@ class Pool:
         )
         try:
             connection.start()
+            if connection.status is _CLOSED:  # its process was ended, and has said so behind its greeting
+                raise BackendLost("the server has ended the connection at once")
         except HeliosError as error:
             connection.close()
             self._open_failed(variant, error)
@@ -328,7 +329,7 @@ class Pool:
         ticket = self.planner.opened(connection, variant, now)
         if ticket is not None:
             self._grant(ticket, connection)
-        elif connection.status is SlotStatus.CLOSED:
+        elif connection.status is _CLOSED:
             self._close(connection, "not wanted any more")
         self.act()
 
