@@ -103,6 +103,8 @@ async def transfer(session: Session, place: Place, order: MoveOrder) -> MoveRepo
             return _failed(session, order, course, *refusal.reasons)
         return course.report(id, MoveOutcome.PINNED, *refusal.reasons)
     except CannotGiveBack as error:
+        if session.over:  # there is nobody to give it back to
+            return course.report(id, MoveOutcome.GONE, error.message)
         return _lost(session, course, error.message)
     except HeliosError as error:
         return _failed(session, order, course, error.message)
