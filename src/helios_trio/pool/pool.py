@@ -320,7 +320,7 @@ class Pool:
         )
         try:
             connection.start()
-            if connection.status is _CLOSED:  # its process was ended, and has said so behind its greeting
+            if connection.transport.closed:  # its process was ended, and has said so behind its greeting
                 raise BackendLost("the server has ended the connection at once")
         except HeliosError as error:
             connection.close()
