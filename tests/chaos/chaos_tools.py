@@ -191,12 +191,15 @@ class Observer:
         return cursor.fetchall() if cursor.description is not None else []
 
     def backends(self, database: str = "postgres") -> list[tuple[int, str, str]]:
-        """Pid, state and last query of all sessions of a database but the observer's and the probe's."""
+        """Pid, state and last query of all sessions of a database but the observer's and the probe's.
+
+        A process that is still starting has no name and no state yet: it may be a probe's, and is not counted.
+        """
         return [
             (pid, state, text)
             for pid, state, text in self.execute(
                 "select pid, state, query from pg_stat_activity where backend_type = 'client backend'"
-                f" and datname = '{database}' and application_name = ''"
+                f" and datname = '{database}' and application_name = '' and state <> 'starting'"
             )
         ]
 
