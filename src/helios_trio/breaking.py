@@ -13,7 +13,7 @@ import trio
 from attrs import define
 
 from helios_trio.cluster.placement import Placement
-from helios_trio.cluster.topology import Topology
+from helios_trio.cluster.topology import NodeRole, NodeState, Topology
 from helios_trio.config import CircuitBreaker, Config
 from helios_trio.control.connection import ControlConnection
 from helios_trio.features.circuit_breaker.breakers import Breakers
@@ -119,7 +119,15 @@ def loads_of(topology: Topology, pools: Pools) -> PoolLoads:
         pools,
         lag_of=lambda name: topology.lag_seconds(topology.nodes[name]),
         max_of=lambda name: topology.nodes[name].backend.max_connections,
+        gone_of=lambda name: _why_gone(topology.nodes[name]),
     )
+
+
+def _why_gone(node: NodeState) -> str:
+    """A standby that health checks have given up; who succeeds a primary is for failover to say."""
+    if node.healthy is False and node.role is NodeRole.STANDBY:
+        return f"health checks fail: {node.reason or 'it does not answer'}"
+    return ""
 
 
 def elsewhere(name: str, topology: Topology, placement: Placement, breakers: Breakers) -> str | None:

@@ -95,6 +95,14 @@ def test_a_standstill_is_seen_by_what_does_not_end() -> None:
     assert rig.now - begin == pytest.approx(0.2, abs=2 * TICK)
 
 
+def test_a_server_that_health_checks_have_given_up_is_open_at_once() -> None:
+    """Nobody is sent there any more who could find out."""
+    rig = Rig.of()
+    rig.tick(gone="health checks fail: timeout")
+    assert rig.state is OPEN
+    assert "timeout" in rig.breaker().circuit.reason
+
+
 @pytest.mark.parametrize(
     "load",
     [{"active": 20, "limit": 20, "waiting": 3}, {"waiting": 40}, {"lag": 31.0}],

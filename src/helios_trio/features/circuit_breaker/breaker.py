@@ -27,6 +27,7 @@ from helios_trio.features.circuit_breaker.health import (
     Limits,
     Load,
     Pressure,
+    breach_of_absence,
     breach_of_requests,
     breach_of_standstill,
 )
@@ -209,7 +210,7 @@ class Breaker(Counting):
         if looked:
             rate = self.windows.rate(self.limits.window, now)
             breach = breach_of_standstill(self.limits, rate, ages, silence)
-            breach = breach or self.pressure.note(now, self.load, self.limits)
+            breach = breach or breach_of_absence(self.load) or self.pressure.note(now, self.load, self.limits)
             if breach is not None:
                 self._trip(now, breach)
         if self.settings.mode is BreakerMode.PREDICTIVE:

@@ -44,6 +44,7 @@ class Dimension(StrEnum):
     SATURATION = "connection_saturation"
     QUEUE_DEPTH = "queue_depth"
     LAG = "lag"
+    ABSENCE = "absence"
     TREND = "trend"
 
 
@@ -60,6 +61,8 @@ class Load:
     lag: float | None = None
     #: seconds since each request that has not ended was sent
     ages: Sequence[float] = ()
+    #: why it counts as gone, although no request had to find that out; empty: it does not
+    gone: str = ""
 
     @property
     def saturation(self) -> float:
@@ -186,6 +189,11 @@ def breach_of_standstill(limits: Limits, rate: float, ages: Sequence[float], sil
     )
     figures = {"silence_ms": 1000 * silence, "under_way": float(len(ages)), "late": float(late)}
     return Breach(dimension=Dimension.STANDSTILL, text=text, figures=figures)
+
+
+def breach_of_absence(load: Load) -> Breach | None:
+    """Health checks have given it up: whoever is sent elsewhere in time notices nothing, and measures nothing."""
+    return Breach(dimension=Dimension.ABSENCE, text=load.gone, figures={}) if load.gone else None
 
 
 @define(eq=False)

@@ -25,11 +25,16 @@ class _Seen:
 
 @define(eq=False)
 class PoolLoads:
-    """Looks at the pools. `lag_of`: seconds that a backend is behind; `max_of`: connections it may have at most."""
+    """Looks at the pools.
+
+    `lag_of`: seconds that a backend is behind; `max_of`: connections it may have at most; `gone_of`: why it counts as
+    gone, empty if it does not.
+    """
 
     pools: Iterable[Pool]
     lag_of: Callable[[str], float | None]
     max_of: Callable[[str], int]
+    gone_of: Callable[[str], str] = lambda name: ""
 
     def __call__(self, now: float) -> dict[str, Load]:
         """The load of every backend that has a pool."""
@@ -43,6 +48,7 @@ class PoolLoads:
                 waiting=seen.waiting,
                 lag=self.lag_of(name),
                 ages=seen.ages,
+                gone=self.gone_of(name),
             )
             for name, seen in found.items()
         }
