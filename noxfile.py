@@ -45,7 +45,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Types, strictly."""
-    install(session, "types")
+    install(session, "types", package="-e.[otel]")
     session.run("mypy")
     session.run("mypy", "bench", "examples", "docs", env={"MYPYPATH": "bench"})
 
@@ -60,14 +60,14 @@ def imports(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but chaos; arguments go to pytest."""
-    install(session, "test", package="-e.[embedded]")
+    install(session, "test", package="-e.[embedded,otel]")
     session.run("pytest", "-n", "2", f"--ignore={CHAOS}", *session.posargs)
 
 
 @nox.session
 def tests_long(session: nox.Session) -> None:
     """All tests but chaos, in every mode, with every driver, and with servers of other releases."""
-    install(session, "test", package="-e.[embedded]")
+    install(session, "test", package="-e.[embedded,otel]")
     session.run("pytest", "-n", "2", "--every-mode", f"--ignore={CHAOS}", *session.posargs)
 
 
@@ -87,7 +87,7 @@ def run_chaos(session: nox.Session, *arguments: str) -> None:
     """Run tests of tests/chaos."""
     if not CHAOS.is_dir():
         session.skip(f"there is no {CHAOS}")
-    install(session, "test", package="-e.[embedded]")
+    install(session, "test", package="-e.[embedded,otel]")
     session.run("pytest", *arguments)
 
 
@@ -96,6 +96,15 @@ def suites(session: nox.Session) -> None:
     """Public test suites of drivers, directly and through the proxy; arguments go to the runner."""
     install(session, package="-e.[embedded]")
     session.run("python", "tests/suites/run.py", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The console in a real browser; pictures of its panels go to `--screenshots`, other arguments to pytest."""
+    install_browser(session)
+    session.env["PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD"] = "1"
+    install(session, "browser", package="-e.[embedded]")
+    session.run("pytest", "tests/browser", "--screenshots", "docs/images/console", *session.posargs)
 
 
 @nox.session
@@ -120,6 +129,14 @@ def install_pgbouncer(session: nox.Session) -> None:
     if os.environ.get("PGBOUNCER") or shutil.which("pgbouncer") or Path("/usr/sbin/pgbouncer").exists():
         return
     install_system_packages(session, "pgbouncer")
+
+
+def install_browser(session: nox.Session) -> None:
+    """Install Debian's Chromium, and the font that the pictures in the documentation are made with."""
+    if not shutil.which("chromium"):
+        install_system_packages(session, "chromium")
+    if not Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf").exists():
+        install_system_packages(session, "fonts-dejavu-core")
 
 
 def install_system_packages(session: nox.Session, *names: str) -> None:

@@ -19,6 +19,7 @@ from attrs import define, evolve, field, frozen
 
 from helios_trio import logs
 from helios_trio.admin.api import create_app
+from helios_trio.admin.live import Live
 from helios_trio.admin.parts import Reloaded
 from helios_trio.admin.server import serve_admin
 from helios_trio.announcement import Announcement, announce
@@ -37,6 +38,8 @@ _log = structlog.get_logger(__name__)
 _COLLECT_AFTER = 20_000
 #: Seconds for sessions to say their last words when the drain is over.
 _LAST_WORDS = 3.0
+#: Seconds for answers of the admin listener that are under way then.
+_LAST_ANSWERS = 3.0
 
 
 @frozen
@@ -153,6 +156,7 @@ async def run(parts: Assembly, options: ServeOptions, listeners: list[Listener],
     admin_stop = trio.Event()
     async with trio.open_nursery() as core:
         core.start_soon(parts.readiness.run)
+        await core.start(parts.alerting.run)
         await core.start(parts.pools.run)
         await core.start(parts.watching.run)
         if parts.moving.migrations is not None:
@@ -165,6 +169,8 @@ async def run(parts: Assembly, options: ServeOptions, listeners: list[Listener],
             await core.start(parts.directing.run)
         if parts.breaking is not None:
             await core.start(parts.breaking.run)
+        if parts.observing is not None:
+            await core.start(parts.observing.run)
         if parts.cluster is not None:
             core.start_soon(parts.cluster.watch)
         core.start_soon(parts.watchdog.run)
@@ -173,33 +179,50 @@ async def run(parts: Assembly, options: ServeOptions, listeners: list[Listener],
         parts.admin.running.reload = partial(reload, parts, options, manager)
         parts.admin.running.stop = told.end
         told.reload = partial(_reload_on_signal, parts.admin.running.reload)
-        admin = await _start_admin(core, parts, admin_stop)
-        async with trio.open_nursery() as clients:
-            async with trio.open_nursery() as accepting:
-                for listener in listeners:
-                    accepting.start_soon(serve_listener, listener, parts.proxy.serve_client, clients)
-                announcement = announce(listeners, admin, parts.made_key, parts.topology, parts.cluster)
-                _say_ready(announcement, options, manager)
-                await told.stop.wait()
-                accepting.cancel_scope.cancel()
-            for listener in listeners:
-                listener.close()
-            manager.stopping("draining")
-            await _drain(parts, told)
-            clients.cancel_scope.cancel()
-        admin_stop.set()
+        live = Live.of(parts.admin)
+        core.start_soon(live.run)
+        async with trio.open_nursery() as asked:
+            admin = await _start_admin(asked, parts, live, admin_stop)
+            await _serve_clients(parts, options, listeners, told, manager, admin)
+            live.hub.close()
+            admin_stop.set()
+            asked.cancel_scope.deadline = trio.current_time() + _LAST_ANSWERS
         parts.hubs.close()
         core.cancel_scope.cancel()
 
 
-async def _start_admin(core: trio.Nursery, parts: Assembly, stop: trio.Event) -> str | None:
+async def _serve_clients(
+    parts: Assembly,
+    options: ServeOptions,
+    listeners: list[Listener],
+    told: Signals,
+    manager: ServiceManager,
+    admin: str | None,
+) -> None:
+    """Let clients in until told to stop, and those who are there come to an end."""
+    async with trio.open_nursery() as clients:
+        async with trio.open_nursery() as accepting:
+            for listener in listeners:
+                accepting.start_soon(serve_listener, listener, parts.proxy.serve_client, clients)
+            announcement = announce(listeners, admin, parts.made_key, parts.topology, parts.cluster)
+            _say_ready(announcement, options, manager)
+            await told.stop.wait()
+            accepting.cancel_scope.cancel()
+        for listener in listeners:
+            listener.close()
+        manager.stopping("draining")
+        await _drain(parts, told)
+        clients.cancel_scope.cancel()
+
+
+async def _start_admin(nursery: trio.Nursery, parts: Assembly, live: Live, stop: trio.Event) -> str | None:
     """Serve the admin application; the URL it has, None where it is off."""
     proxy = parts.config.proxy
     if proxy.admin_listen_address is None:
         return None
     keyed = parts.config.admin.api_keys_file is not None
     serve_it = partial(serve_admin, keyed=keyed, reuse_port=proxy.reuse_port)
-    url: str = await core.start(serve_it, create_app(parts.admin), proxy.admin_listen_address, stop)
+    url: str = await nursery.start(serve_it, create_app(parts.admin, live), proxy.admin_listen_address, stop)
     return url
 
 

@@ -16,11 +16,13 @@ from attrs import define
 from helios_trio.admin.console import Consoles, open_console
 from helios_trio.admin.keys import read_keys
 from helios_trio.admin.parts import Parts, Reloaded, Running
+from helios_trio.alerting import Alerting, alerting_of
 from helios_trio.breaking import STATUS, Breaking, breaking_of
 from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
 from helios_trio.control.connection import ControlConnection
+from helios_trio.control.tls import tls_parameters
 from helios_trio.directing import Directing, directing_of
 from helios_trio.embedded import EmbeddedCluster
 from helios_trio.errors import BackendUnavailable
@@ -28,12 +30,21 @@ from helios_trio.failing_over import controller_of
 from helios_trio.failing_over import reconfigure as reconfigure_failover
 from helios_trio.failover.controller import Controller
 from helios_trio.failover.counters import ReplayCounters
-from helios_trio.letting_in import access_of, client_tls_of, keepalive_of, limits_of, login_of, open_health
+from helios_trio.letting_in import (
+    access_of,
+    client_tls_of,
+    credentials_of,
+    keepalive_of,
+    limits_of,
+    login_of,
+    open_health,
+)
 from helios_trio.migration.fleet import LocalFleet
 from helios_trio.moving import Moving, moving_of
 from helios_trio.net.dial import ServerAddress
 from helios_trio.net.readiness import Readiness
 from helios_trio.net.tls import ClientTLS, ServerTLS
+from helios_trio.observing import Observing, observing_of
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pipeline.rescue import Primaries
 from helios_trio.pool.connect import send_cancel
@@ -47,6 +58,7 @@ from helios_trio.proxy.login import Login
 from helios_trio.proxy.serving import Proxy, shared_pid
 from helios_trio.proxy.watchdog import Watchdog
 from helios_trio.recovering import Recovering, recovering_of, settings_of
+from helios_trio.showing import panels_of
 from helios_trio.sql.cache import FactsCache
 from helios_trio.watching import Watching, backends_of, embedded_backends, watching_of
 
@@ -82,6 +94,9 @@ class Assembly:
     directing: Directing | None
     #: None: no backend has a circuit
     breaking: Breaking | None
+    #: None: single requests are not looked at
+    observing: Observing | None
+    alerting: Alerting
     admin: Parts
     #: databases that are the proxy itself
     consoles: Consoles
@@ -114,6 +129,9 @@ class Assembly:
             self.directing.reconfigure(config)
         if self.breaking is not None:
             self.breaking.reconfigure(config)
+        if self.observing is not None:
+            self.observing.reconfigure(config)
+        self.alerting.reconfigure(config)
         limit_holds(self.proxy, config)
 
     @property
@@ -214,6 +232,8 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         connect=control.connect,
         suspect=lambda name, reason: watching.probes.probe_now(name),
     )
+    alerting = alerting_of(config, moving.events)
+    observing = observing_of(config, proxy)  # the last one that wraps `proxy.make_session`
     access, made_key = access_of(config)
     admin = Parts(
         proxy=proxy,
@@ -237,6 +257,10 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         router=None if directing is None else directing.router,
         learned=None if directing is None else directing.learned,
         manual=watching.manual,
+        spans=None if observing is None else observing.exporter,
+        alerts=alerting.service,
+        panels=panels_of(moving=moving, primaries=primaries, directing=directing, breaking=breaking),
+        credentials_of=lambda user, database: credentials_of(directory.config, login, user, database),
         started_at=time.time(),
     )
     return Assembly(
@@ -258,6 +282,8 @@ def assemble(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
         recovering=recovering,
         directing=directing,
         breaking=breaking,
+        observing=observing,
+        alerting=alerting,
         admin=admin,
         consoles=open_console(admin),
         connect_control=control.connect,
@@ -314,6 +340,7 @@ class _Control:
         """As that user; the password is the control user's, if that is who it is."""
         control = self.config.control
         password = control.read_password() if user == control.user else None
+        configured = (each for each in self.config.backends.pools if each.name == backend.name)
         return await ControlConnection.connect(
             host=backend.host,
             port=backend.port,
@@ -322,6 +349,7 @@ class _Control:
             password=password.reveal() if password is not None else None,
             application_name="helios control",
             autocommit=True,
+            **next(map(tls_parameters, configured), {}),
         )
 
 

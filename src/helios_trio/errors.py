@@ -147,3 +147,9 @@ class FeatureNotSupported(HeliosError):
 
     sqlstate = "0A000"
     code = "feature_not_supported"
+
+
+class StatementFailed(HeliosError):
+    """A statement of an operator has failed; what it carries is what the server said."""
+
+    code = "statement_failed"

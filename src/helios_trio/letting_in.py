@@ -18,10 +18,11 @@ from helios_trio.config.words import ClientTls, WithoutKey
 from helios_trio.control.connection import ControlConnection
 from helios_trio.net.tls import ClientTLS
 from helios_trio.net.transport import Keepalive
+from helios_trio.pool.server_auth import Credentials
 from helios_trio.proxy.auth_query import AuthQueryRunner
 from helios_trio.proxy.auth_rules import AuthRules
 from helios_trio.proxy.auth_secrets import AuthQuery, SecretChain, SecretSource
-from helios_trio.proxy.authentication import AuthenticationSettings
+from helios_trio.proxy.authentication import AuthenticationSettings, stored_credentials
 from helios_trio.proxy.limits import ProxyLimits
 from helios_trio.proxy.login import Login
 from helios_trio.proxy.userlist import AuthFile
@@ -33,7 +34,7 @@ def access_of(config: Config) -> tuple[Access, str | None]:
     """Who may use the admin listener, and the key that was made if no file has any. Raises ConfigError."""
     if config.admin.api_keys_file is not None:
         return Access(KeyRing(read_keys(config.admin.api_keys_file)), open_health(config)), None
-    key, kept = make_key(LOCAL, Role.OPERATOR)
+    key, kept = make_key(LOCAL, Role.OPERATOR, config.control.user)
     return Access(KeyRing((kept,)), open_health(config)), key
 
 
@@ -88,6 +89,15 @@ def login_of(
         SecretChain(sources),
         evolve(settings, verify_certificate_name=verify_name),
     )
+
+
+async def credentials_of(config: Config, login: Login, user: str, database: str) -> Credentials:
+    """What is known to log in to a server as a user who has not shown a password. Raises HeliosError."""
+    control = config.control
+    if user == control.user and (password := control.read_password()) is not None:
+        return Credentials(user, password=password.reveal())
+    stored = await login.secrets.lookup(user, database)
+    return Credentials(user) if stored is None else stored_credentials(user, stored)
 
 
 def keepalive_of(config: Config) -> Keepalive:

@@ -60,8 +60,8 @@ _PATTERNS: Final = (
 )
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CONTROL_OR_NEWLINE: Final = re.compile(rf"{_CONTROL.pattern}|\n")
-#: Loggers of the standard library that tell at INFO what we tell better.
-_QUIET: Final = ("hypercorn.error", "hypercorn.access", "quart.app", "quart.serving")
+#: Loggers of the standard library that tell at INFO what we tell better; httpx tells URLs, some of which are secrets.
+_QUIET: Final = ("hypercorn.error", "hypercorn.access", "quart.app", "quart.serving", "httpx", "httpcore")
 
 
 def configure(level: LogLevel, log_format: LogFormat, stream: TextIO | None = None) -> None:

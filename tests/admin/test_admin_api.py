@@ -154,7 +154,7 @@ async def test_version(parts: Parts) -> None:
     assert STARTED_AT == 1_800_000_000.0
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/nothing", "/metrics", "/static/x"])
+@pytest.mark.parametrize("path", ["/console", "/api/v1/nothing", "/metrics", "/static/x"])
 async def test_unknown_path_is_a_problem(parts: Parts, path: str) -> None:
     """RFC 9457 in place of Quart's page."""
     status, body, media_type = await ask(parts, path)

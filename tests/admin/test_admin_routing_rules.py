@@ -177,7 +177,7 @@ async def test_what_is_refused(api: Api, path: str, body: Any, status: int, wher
         (f"{RULES}/api-1", 404, 'there is no rule "api-1"'),
         (f"{RULES}/file-0", 409, "stands in the configuration file"),
         (f"{GEO}/file-0", 409, "stands in the configuration file"),
-        (RULES, 422, "expected the id of a rule"),
+        (RULES, 422, "expected a value"),
         (f"{RULES}/api-1?reson=x", 422, "unknown key"),
     ],
 )

@@ -73,7 +73,8 @@ def test_all_errors_are_reported_at_once() -> None:
             "helios.toml: plugins: unknown section in this version; known here: proxy, auth, control, "
             "backends, databases, pool, timeouts, topology, health_checks, session_migration, switchover_buffer, "
             "failover, transaction_replay, cursor_restore, load_balancer, routing, lag_routing, "
-            "transparent_write_routing, circuit_breaker, admin, embedded",
+            "transparent_write_routing, circuit_breaker, admin, observability, "
+            "alerts, embedded",
         ]
     )
 

@@ -118,6 +118,8 @@ def test_the_reference_has_every_section() -> None:
         "transparent_write_routing",
         "circuit_breaker",
         "admin",
+        "observability",
+        "alerts",
         "embedded",
     ]
 

@@ -53,6 +53,16 @@ async def test_clients_share_a_connection_between_transactions() -> None:
         assert len(rig.servers) == 1
 
 
+async def test_the_time_of_a_query_begins_with_it() -> None:
+    """Also of the first one, and of one that comes after a long silence in which the relay's clock stood still."""
+    async with open_rig(PoolLimits(1)) as rig:
+        rig.connect_time = 0.01
+        began = trio.current_time()
+        await rig.open_client().ask(server.query("select 1"))
+        (took,) = rig.pool.counters.times
+        assert 0.0 <= took <= trio.current_time() - began
+
+
 async def test_an_open_transaction_keeps_its_connection() -> None:
     """Whoever else wants one waits until it ends."""
     async with open_rig(PoolLimits(1)) as rig:

@@ -21,6 +21,8 @@ from helios_trio.migration.errors import Fault
 
 #: Bytes of the largest body.
 LARGEST: Final = 64 * 1024
+#: Seconds that a body may take to come.
+BODY_TIME_LIMIT: Final = 10.0
 
 _WORDS: Final = Words("an object", "an array of objects")
 _JSON: Final = "application/json"

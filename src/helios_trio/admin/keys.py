@@ -1,7 +1,8 @@
 """API keys: who may use the admin listener, as what. Kept hashed; a key itself is known only to whoever has it.
 
 Keys are made by us from 256 random bits, so that a plain SHA-256 of them tells nobody anything: there is nothing to
-guess, and nothing that a slow hash would protect. A line of the file is `name role sha256:HEX`; `#` begins a comment.
+guess, and nothing that a slow hash would protect. A line of the file is `name role sha256:HEX`, or that and
+`database_user=NAME`; `#` begins a comment.
 
 Used by: admin.access, assembly (reads the file), cli (`helios admin create-key`).
 """
@@ -27,8 +28,11 @@ PREFIX: Final = "helios_"
 LOCAL: Final = "local"
 
 _RANDOM_BYTES: Final = 32
+_USER: Final = re.compile(r"[^\s#]{0,63}")
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}", re.ASCII)
-_LINE: Final = re.compile(r"(?P<name>\S+)\s+(?P<role>\S+)\s+sha256:(?P<digest>[0-9a-f]{64})", re.ASCII)
+_LINE: Final = re.compile(
+    r"(?P<name>\S+)\s+(?P<role>\S+)\s+sha256:(?P<digest>[0-9a-f]{64})(?:\s+database_user=(?P<user>\S{1,63}))?"
+)
 
 
 class Role(StrEnum):
@@ -51,11 +55,14 @@ class ApiKey:
     name: str
     role: Role
     digest: bytes
+    #: who runs the statements that are sent with it; empty: it cannot be used for any
+    database_user: str = ""
 
     @property
     def line(self) -> str:
         """Its line in the file."""
-        return f"{self.name} {self.role} sha256:{self.digest.hex()}"
+        user = f" database_user={self.database_user}" if self.database_user else ""
+        return f"{self.name} {self.role} sha256:{self.digest.hex()}{user}"
 
 
 @define
@@ -78,12 +85,14 @@ def digest_of(key: str) -> bytes:
     return sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-def make_key(name: str, role: Role) -> tuple[str, ApiKey]:
-    """A new key, and how it is kept. Raises ValueError for a name that cannot stand in the file."""
+def make_key(name: str, role: Role, database_user: str = "") -> tuple[str, ApiKey]:
+    """A new key, and how it is kept. Raises ValueError for names that cannot stand in the file."""
     if _NAME.fullmatch(name) is None:
         raise ValueError("expected a name of at most 64 letters, digits and . _ @ -")
+    if _USER.fullmatch(database_user) is None:
+        raise ValueError("expected a database user of at most 63 characters without blanks and #")
     key = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
-    return key, ApiKey(name, role, digest_of(key))
+    return key, ApiKey(name, role, digest_of(key), database_user)
 
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
@@ -111,7 +120,8 @@ def _parse(lines: Iterable[str]) -> tuple[list[ApiKey], list[str]]:
             continue
         found = _LINE.fullmatch(text)
         if found is None or found["role"] not in list(Role) or _NAME.fullmatch(found["name"]) is None:
-            faults.append(f'line {number}: expected "name viewer|operator sha256:..."')
+            faults.append(f'line {number}: expected "name viewer|operator sha256:... [database_user=...]"')
         else:
-            keys.append(ApiKey(found["name"], Role(found["role"]), bytes.fromhex(found["digest"])))
+            digest = bytes.fromhex(found["digest"])
+            keys.append(ApiKey(found["name"], Role(found["role"]), digest, found["user"] or ""))
     return keys, faults

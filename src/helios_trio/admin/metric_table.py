@@ -11,11 +11,13 @@ from typing import Final
 
 from helios_trio import __version__
 from helios_trio.admin import scrape as figures
+from helios_trio.admin.metric_alerts import ALERTS
 from helios_trio.admin.metric_circuits import CIRCUITS
 from helios_trio.admin.metric_failover import FAILOVERS
 from helios_trio.admin.metric_kinds import POOL, Sample, Section, counter, gauge, one, per_node, per_pool
 from helios_trio.admin.metric_moves import MOVES
 from helios_trio.admin.metric_routes import ROUTES
+from helios_trio.admin.metric_spans import SPANS
 from helios_trio.admin.scrape import Scrape
 from helios_trio.cluster.topology import NodeRole, NodeState
 
@@ -317,5 +319,17 @@ _FACTS: Final = Section(
     ),
 )
 
-SECTIONS: Final = (_PROCESS, _CLIENTS, _POOLS, _NODES, MOVES, FAILOVERS, ROUTES, CIRCUITS, _FACTS)
+SECTIONS: Final = (
+    _PROCESS,
+    _CLIENTS,
+    _POOLS,
+    _NODES,
+    MOVES,
+    FAILOVERS,
+    ROUTES,
+    CIRCUITS,
+    ALERTS,
+    SPANS,
+    _FACTS,
+)
 METRICS: Final = tuple(metric for section in SECTIONS for metric in section.metrics)

@@ -1,6 +1,6 @@
 """The migrations of the API: started, looked at, paused, resumed, taken back, completed.
 
-Used by: admin.api.
+Used by: admin.api, admin.stream_topics.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def routes(migrations: Migrations) -> Iterator[Route]:
     """Migrations."""
 
     async def list_all(_: Call) -> MigrationsView:
-        return MigrationsView(migrations=tuple(map(status_of, reversed(list(migrations)))))
+        return migrations_view(migrations)
 
     async def start(call: Call) -> MigrationStatus:
         return status_of(await migrations.start(call.body.order(call.who, migrations)))
@@ -120,6 +120,11 @@ def routes(migrations: Migrations) -> Iterator[Route]:
         handle = _turner(migrations, turn)
         body = CompleteBody if turn is Turn.COMPLETE else TurnBody
         yield changes(f"{one}/{turn}", summary, MigrationStatus, handle, body=body)
+
+
+def migrations_view(migrations: Migrations) -> MigrationsView:
+    """All that are known, as they are now."""
+    return MigrationsView(migrations=tuple(map(status_of, reversed(list(migrations)))))
 
 
 _TURNS = {

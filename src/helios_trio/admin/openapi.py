@@ -53,6 +53,34 @@ _PROBLEM: Final = {
     "required": ["type", "title", "status", "detail", "instance"],
 }
 
+#: PostgreSQL has no text with it.
+_NO_NUL: Final = r"^[^\u0000]*$"
+#: As `config.units` reads them.
+_DURATION: Final = r"^\s*(?:[0-9]+(?:\.[0-9]+)?\s*(?:us|ms|min|s|m|h|d)\s*)+$"
+
+_STREAM: Final = "/api/v1/stream"
+_STREAM_OPERATION: Final = {
+    "summary": "What happens, live: a WebSocket, or server-sent events",
+    "description": (
+        'Needs a key of the role viewer; a WebSocket may also send it as its first message, `{"key": ...}`. Each '
+        "message is an object of `topic`, `id` (of an event, else null) and `data`, which is what the API answers for "
+        'that topic. `{"topics": [...]}` chooses others.'
+    ),
+    "operationId": "GET /api/v1/stream",
+    "parameters": [
+        {"name": "topics", "in": "query", "required": False, "schema": {"type": "string"}},
+        {"name": "last_event_id", "in": "query", "required": False, "schema": {"type": "string"}},
+    ],
+    "responses": {
+        "200": {"description": "Live.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        "default": {
+            "description": "What is wrong.",
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        },
+    },
+    "security": [{"bearer": []}, {"key": []}],
+}
+
 
 def document(routes: Iterable[Route]) -> Schema:
     """The whole document."""
@@ -61,6 +89,7 @@ def document(routes: Iterable[Route]) -> Schema:
     for route in routes:
         path = _PLACEHOLDER.sub(r"{\g<name>}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, schemas)
+    paths[_STREAM] = {"get": _STREAM_OPERATION}
     return {
         "openapi": "3.1.0",
         "info": {"title": "helios_trio", "version": __version__, "license": {"name": "AGPL-3.0-only"}},
@@ -100,17 +129,21 @@ def _path_parameters(route: Route) -> Iterator[Schema]:
 
 
 def _query_parameters(route: Route) -> Iterator[Schema]:
-    for name, schema in _properties(route.query, {}).items() if route.query is not None else ():
-        yield {"name": name, "in": "query", "required": False, "schema": schema}
+    if route.query is None:
+        return
+    required = _required(route.query)
+    for name, schema in _properties(route.query, {}).items():
+        yield {"name": name, "in": "query", "required": name in required, "schema": schema}
 
 
 def _responses(route: Route, schemas: dict[str, Schema]) -> Schema:
     answer = {"type": "object"} if route.answer is None else schema_of(route.answer, schemas)
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        str(int(route.status)): {"description": "Done.", "content": {"application/json": {"schema": answer}}},
-        "default": {"description": "What is wrong.", "content": problem},
+    found: Schema = {
+        str(int(status)): {"description": what, "content": {"application/json": {"schema": answer}}}
+        for status, what in {route.status: "Done.", **route.also}.items()
     }
+    return found | {"default": {"description": "What is wrong.", "content": problem}}
 
 
 # -- what is read: classes of keys -----------------------------------------------------------------------------
@@ -120,10 +153,26 @@ def _keys_schema(section: type, schemas: dict[str, Schema]) -> Schema:
     """A reference to the schema of a class of keys."""
     if section.__name__ not in schemas:
         schema = schemas[section.__name__] = _object(section)
-        schema["properties"] = _properties(section, schemas)
+        required = _required(section)
+        schema["properties"] = {
+            name: each if name in required else _or_null(each)
+            for name, each in _properties(section, schemas).items()
+        }
         schema["additionalProperties"] = False
-        schema["required"] = [each.name for each in attributes(section) if each.default is attrs.NOTHING]
+        schema["required"] = required
     return {"$ref": f"#/components/schemas/{section.__name__}"}
+
+
+def _required(section: type) -> list[str]:
+    return [each.name for each in attributes(section) if each.default is attrs.NOTHING]
+
+
+def _or_null(schema: Schema) -> Schema:
+    """null is the same as nothing."""
+    if "type" not in schema:
+        return {"anyOf": [schema, {"type": "null"}]}
+    more = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return {**schema, "type": [schema["type"], "null"], **more}
 
 
 def _properties(section: type, schemas: dict[str, Schema]) -> dict[str, Schema]:
@@ -160,7 +209,9 @@ def kind_schema(kind: kinds.Kind) -> Schema:
         case kinds.Moment():
             return {"type": "string", "format": "date-time"}
         case kinds.Text():
-            return {"type": "string", "minLength": 0 if kind.empty else 1}
+            return {"type": "string", "minLength": 0 if kind.empty else 1, "pattern": _NO_NUL}
+        case kinds.Duration():
+            return {"type": "string", "title": kind.expected, "pattern": _DURATION}
         case _:
             return {"type": "string", "title": kind.expected}
 

@@ -1,6 +1,6 @@
 """The proxy itself in the API: health, metrics, version, configuration, reload, events.
 
-Used by: admin.api.
+Used by: admin.api, admin.live.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from helios_trio.config.keys import key
 from helios_trio.config.kinds import Integer, PositiveCount
 from helios_trio.errors import ConfigError
 from helios_trio.migration.errors import Fault
+from helios_trio.migration.events import Event
 
 
 @frozen(kw_only=True)
@@ -104,25 +105,29 @@ def _health(parts: Parts) -> Iterator[Route]:
 
     yield reads("/health", "How it is going", HealthView, health, health=True)
     yield reads("/health/live", "Whether the process serves", LiveView, live, health=True)
-    yield reads("/health/ready", "200 if writes can be served, else 503", HealthView, ready, health=True)
+    also = {HTTPStatus.SERVICE_UNAVAILABLE: "Writes cannot be served."}
+    what = "200 if writes can be served, else 503"
+    yield reads("/health/ready", what, HealthView, ready, health=True, also=also)
 
 
 def _events(parts: Parts, query: EventQuery) -> EventsView:
     found = parts.events.newest(query.limit + 1, query.before)
     page = found[: query.limit]
     return EventsView(
-        events=tuple(
-            EventView(
-                id=each.id,
-                at=datetime.fromtimestamp(each.at, UTC),
-                kind=each.kind,
-                who=each.who,
-                subject=each.subject,
-                reason=each.reason,
-            )
-            for each in page
-        ),
+        events=tuple(map(event_view, page)),
         next=page[-1].id if len(found) > len(page) else None,
+    )
+
+
+def event_view(event: Event) -> EventView:
+    """One event as the API shows it."""
+    return EventView(
+        id=event.id,
+        at=datetime.fromtimestamp(event.at, UTC),
+        kind=event.kind,
+        who=event.who,
+        subject=event.subject,
+        reason=event.reason,
     )
 
 

@@ -16,9 +16,11 @@ from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
 from helios_trio.failover.controller import Controller
 from helios_trio.failover.counters import ReplayCounters
+from helios_trio.features.alerts.service import AlertService
 from helios_trio.features.circuit_breaker.breakers import Breakers
 from helios_trio.features.routing.router import Router
 from helios_trio.features.routing.rule_book import RuleBook
+from helios_trio.features.tracing.exporter import SpanExporter
 from helios_trio.features.transparent_write_routing.learned import LearnedWriters
 from helios_trio.migration.counting import MoveCounters
 from helios_trio.migration.events import EventLog
@@ -26,7 +28,9 @@ from helios_trio.migration.examination import Examiner
 from helios_trio.migration.means import Switchover
 from helios_trio.migration.orchestrator import Migrations
 from helios_trio.pipeline.fleet import Fleet
+from helios_trio.pipeline.panel import Panel
 from helios_trio.pool.pools import Pools
+from helios_trio.pool.server_auth import Credentials
 from helios_trio.proxy.cancels import CancelRegistry
 from helios_trio.proxy.serving import Proxy
 from helios_trio.sql.cache import FactsCache
@@ -50,6 +54,10 @@ class Running:
     reload: Callable[[], Awaitable[Reloaded]]
     #: has the process drained and ended; called again, without waiting any longer
     stop: Callable[[], None] = lambda: None
+
+
+async def _nothing_known(user: str, database: str) -> Credentials:
+    return Credentials(user)
 
 
 @frozen(kw_only=True)
@@ -84,5 +92,13 @@ class Parts:
     #: the same; and what it has learned
     router: Router | None = None
     learned: LearnedWriters | None = None
+    #: None: nobody is told
+    alerts: AlertService | None = None
+    #: pages of the web console, those of features that are on among them
+    panels: tuple[Panel, ...] = ()
+    #: what is known to log in to a server with, by user and database, where a client has not proved anything
+    credentials_of: Callable[[str, str], Awaitable[Credentials]] = _nothing_known
+    #: None: there are no traces
+    spans: SpanExporter | None = None
     #: when the process was ready, in seconds since 1970 (UTC)
     started_at: float

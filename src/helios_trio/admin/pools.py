@@ -1,6 +1,6 @@
 """The pools of the API: how many server connections each has, and who waits for one.
 
-Used by: admin.api.
+Used by: admin.api, admin.stream_topics.
 """
 
 from __future__ import annotations
@@ -54,9 +54,14 @@ def routes(parts: Parts) -> Iterator[Route]:
     """Pools."""
 
     async def list_pools(_: Call) -> PoolsView:
-        return PoolsView(pools=tuple(_view(PoolFigures.of(pool)) for pool in parts.pools))
+        return pools_view(parts)
 
     yield reads("/api/v1/pools", "List pools", PoolsView, list_pools)
+
+
+def pools_view(parts: Parts) -> PoolsView:
+    """All of them, now."""
+    return PoolsView(pools=tuple(_view(PoolFigures.of(pool)) for pool in parts.pools))
 
 
 def _view(figures: PoolFigures) -> PoolView:

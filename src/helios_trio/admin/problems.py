@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from quart import Response, request
+from quart import Response, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 
-from helios_trio.errors import BackendUnavailable, HeliosError
+from helios_trio.errors import BackendUnavailable, HeliosError, StatementFailed
 from helios_trio.migration.errors import Conflict, Fault, InvalidOrder, NotAvailable, NotFound, OrderRefused
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -25,6 +25,7 @@ _STATUSES: Final[tuple[tuple[type[HeliosError], HTTPStatus], ...]] = (
     (InvalidOrder, HTTPStatus.UNPROCESSABLE_ENTITY),
     (NotAvailable, HTTPStatus.UNPROCESSABLE_ENTITY),
     (BackendUnavailable, HTTPStatus.CONFLICT),
+    (StatementFailed, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 
 
@@ -58,7 +59,7 @@ def problem(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
-        "instance": request.path,
+        "instance": (request if has_request_context() else websocket).path,
     }
     if code:
         body["code"] = code
@@ -81,7 +82,8 @@ async def on_helios_error(error: HeliosError) -> Response:
     faults = error.faults if isinstance(error, OrderRefused) else ()
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), None)
     status = status or HTTPStatus.SERVICE_UNAVAILABLE
-    return problem(status, error.message, code=error.code, hint=error.hint, faults=faults)
+    code = error.sqlstate if isinstance(error, StatementFailed) else error.code
+    return problem(status, error.message, code=code, hint=error.hint, faults=faults)
 
 
 async def on_http_error(error: HTTPException) -> Response:

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from quart import Response, jsonify, request
 from quart_trio import QuartTrio
 
-from helios_trio.admin.access import Access
+from helios_trio.admin.access import Access, Caller
 from helios_trio.admin.bodies import read_body, read_query
 from helios_trio.admin.keys import Role
 from helios_trio.admin.plain import plain
@@ -23,14 +23,18 @@ from helios_trio.admin.plain import plain
 class Call:
     """One request, checked: who asks, and for what."""
 
-    #: the name of the key
-    who: str
+    caller: Caller
     #: what stands in the path, by name
     path: Mapping[str, Any] = field(factory=dict)
     #: a value of the route's `query` class
     query: Any = None
     #: a value of the route's `body` class
     body: Any = None
+
+    @property
+    def who(self) -> str:
+        """The name of the key, as it stands in the events."""
+        return self.caller.name
 
 
 #: Gives a value of the route's `answer` class, or a Reply with one; raises HeliosError.
@@ -60,6 +64,8 @@ class Route:
     query: type | None = None
     body: type | None = None
     status: int = HTTPStatus.OK
+    #: other statuses that come with the same answer, and what they mean
+    also: Mapping[int, str] = field(factory=dict)
     #: can be read without a key where the configuration says so
     health: bool = False
 
@@ -88,10 +94,10 @@ def add_route(app: QuartTrio, access: Access, route: Route) -> None:
     """Serve a route."""
 
     async def view(**path: Any) -> Response:
-        who = access.admit(request, route.role, health=route.health)
+        caller = access.admit(request, route.role, health=route.health)
         query = read_query(request.args, route.query) if route.query is not None else None
         body = await read_body(request, route.body) if route.body is not None else None
-        found = await route.handle(Call(who=who, path=path, query=query, body=body))
+        found = await route.handle(Call(caller=caller, path=path, query=query, body=body))
         reply = found if isinstance(found, Reply) else Reply(found, route.status)
         answer = jsonify(plain(reply.view))
         answer.status_code = reply.status

@@ -18,13 +18,13 @@ from attrs import define, frozen
 from helios_trio.admin.parts import Parts
 from helios_trio.admin.routing import Call, Route, changes, reads
 from helios_trio.admin.sessions import Why
-from helios_trio.config.keys import key
+from helios_trio.config.keys import REQUIRED, key
 from helios_trio.config.kinds import Name, Seconds, Switch
 from helios_trio.config.routing import GeoRuleSettings, RoutingRuleSettings
 from helios_trio.features.routing.resettling import Resettled, Resettlement
 from helios_trio.features.routing.rule_book import RuleBook
 from helios_trio.features.routing.rules import FROM_FILE, GeoRule, Rule
-from helios_trio.migration.errors import Fault, InvalidOrder, NotAvailable
+from helios_trio.migration.errors import Fault, NotAvailable
 
 V = TypeVar("V")
 #: Sessions that are listed with why they stay; all are counted.
@@ -146,10 +146,16 @@ class GeoRuleBody(GeoRuleSettings):
 class DeleteQuery:
     """How a rule is deleted."""
 
-    id: Name | None = key(None, "of the rule, where the path does not have it")
     reason: Why = key("", "why; stands in the events")
     apply_to_existing: Switch = key(False, "move sessions that are there by it, too")
     time_limit: Seconds = key(60.0, "how long that may take; the others stay where they are")
+
+
+@frozen(kw_only=True)
+class DeleteByIdQuery(DeleteQuery):
+    """The same, where the path does not have the id."""
+
+    id: Name = key(REQUIRED, "of the rule", example="api-1")
 
 
 def routes(parts: Parts, book: RuleBook) -> Iterator[Route]:
@@ -157,12 +163,12 @@ def routes(parts: Parts, book: RuleBook) -> Iterator[Route]:
     api = _Api(parts, book)
     rules, geo = "/api/v1/routing/rules", "/api/v1/routing/geo-rules"
     created = {"status": HTTPStatus.CREATED}
-    deleted = {"method": "DELETE", "query": DeleteQuery}
     yield reads(rules, "List the rules", RulesView, api.rules)
     yield changes(rules, "Add a rule", RuleChangeView, api.add, body=RuleBody, **created)
     yield reads(geo, "List the geo rules", GeoRulesView, api.geo_rules)
     yield changes(geo, "Add a geo rule", GeoRuleChangeView, api.add_geo, body=GeoRuleBody, **created)
-    for end in ("", "/<id>"):
+    for end, query in (("", DeleteByIdQuery), ("/<id>", DeleteQuery)):
+        deleted: dict[str, Any] = {"method": "DELETE", "query": query}
         yield changes(rules + end, "Delete a rule of the API", RuleChangeView, api.remove, **deleted)
         yield changes(geo + end, "Delete a geo rule of the API", GeoRuleChangeView, api.remove_geo, **deleted)
 
@@ -245,11 +251,8 @@ class _Api:
 
 
 def _id(call: Call) -> str:
-    """Which rule is meant. Raises InvalidOrder."""
-    id = call.path.get("id") or call.query.id
-    if id is None:
-        raise InvalidOrder([Fault("id", "expected the id of a rule")])
-    return str(id)
+    """Which rule is meant."""
+    return str(call.path.get("id") or call.query.id)
 
 
 def _moves_view(done: Resettled) -> MovesView:

@@ -1,8 +1,6 @@
 """Serves the admin application on its own port, in the proxy's Trio loop.
 
-hypercorn speaks HTTP; the socket is opened here, so that a port that is taken is reported as for every
-listener. A failure inside hypercorn is logged and the server begun anew on the same socket: it must not take
-the clients of the proxy with it (correctness rule 40).
+hypercorn speaks HTTP (`admin.connections`); sockets are opened and accepted on as for every listener.
 
 Used by: app.
 """
@@ -10,26 +8,23 @@ Used by: app.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-import structlog
 import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as ServerConfig
-from hypercorn.trio import serve
 from quart_trio import QuartTrio
 
+from helios_trio.admin.connections import Connections
 from helios_trio.config.addresses import TcpAddress
 from helios_trio.errors import ConfigError
-from helios_trio.net.listener import Listener, open_listeners
-
-_log = structlog.get_logger(__name__)
+from helios_trio.net.listener import Listener, open_listeners, serve_listener
 
 #: Seconds that requests in flight get at a shutdown.
 _GRACE: Final = 2.0
-#: Seconds between a failure of the server and the next attempt.
-_PAUSE: Final = 1.0
+#: Bytes of a message that a WebSocket may send us.
+_LARGEST_MESSAGE: Final = 8192
 
 
 async def serve_admin(
@@ -56,48 +51,32 @@ async def serve_admin(
         )
     listeners = await open_listeners([address], reuse_port=reuse_port)
     try:
-        await _serve_again_and_again(app, listeners, shutdown, task_status)
+        await _serve(Connections(ASGIWrapper(app), _server_config()), listeners, shutdown, task_status)
     finally:
         for listener in listeners:
             listener.close()
 
 
-async def _serve_again_and_again(
-    app: QuartTrio, listeners: Sequence[Listener], shutdown: trio.Event, task_status: trio.TaskStatus[str]
+async def _serve(
+    connections: Connections,
+    listeners: Sequence[Listener],
+    shutdown: trio.Event,
+    task_status: trio.TaskStatus[str],
 ) -> None:
-    status: trio.TaskStatus[Any] = _Started(f"http://{listeners[0].address}", task_status)
-    while not shutdown.is_set():
-        try:
-            await serve(
-                app,
-                _server_config(listeners),
-                shutdown_trigger=shutdown.wait,
-                task_status=status,
-            )
-        except Exception:
-            _log.exception("admin server failed")
-            with trio.move_on_after(_PAUSE):
-                await shutdown.wait()
-            status = trio.TASK_STATUS_IGNORED
+    async with trio.open_nursery() as clients:
+        async with trio.open_nursery() as accepting:
+            for listener in listeners:
+                accepting.start_soon(serve_listener, listener, connections.serve, clients)
+            task_status.started(f"http://{listeners[0].address}")
+            await shutdown.wait()
+            accepting.cancel_scope.cancel()
+        await connections.stop()
+        clients.cancel_scope.deadline = trio.current_time() + _GRACE
 
 
-class _Started:
-    """Passes hypercorn's start on, with the URL in place of its list."""
-
-    def __init__(self, url: str, to: trio.TaskStatus[str]) -> None:
-        self._url = url
-        self._to = to
-
-    def started(self, _binds: Any = None) -> None:
-        """See `trio.TaskStatus`."""
-        self._to.started(self._url)
-
-
-def _server_config(listeners: Sequence[Listener]) -> ServerConfig:
-    """hypercorn closes the descriptors it is given: it gets copies."""
+def _server_config() -> ServerConfig:
     config = ServerConfig()
-    config.bind = [f"fd://{os.dup(listener.fileno())}" for listener in listeners]
     config.errorlog = logging.getLogger("hypercorn.error")
-    config.graceful_timeout = _GRACE
     config.include_server_header = False
+    config.websocket_max_message_size = _LARGEST_MESSAGE
     return config

@@ -15,13 +15,18 @@ from typing import Final
 import click
 
 from helios_trio import __version__
+from helios_trio.cli.alerting import alerts
 from helios_trio.cli.configuring import check_config, import_pgbouncer, show_config
+from helios_trio.cli.doctor.command import doctor
+from helios_trio.cli.events import events
 from helios_trio.cli.keys import admin
 from helios_trio.cli.migrating import migrate
 from helios_trio.cli.serving import serve
 from helios_trio.cli.sessions import sessions
 from helios_trio.cli.setting_up import setup
+from helios_trio.cli.status import status
 from helios_trio.cli.switching import switchover
+from helios_trio.cli.top.command import top
 from helios_trio.errors import ConfigError, HeliosError
 
 __all__ = ["commands", "main"]
@@ -78,9 +83,14 @@ for _command in (
     show_config,
     import_pgbouncer,
     setup,
+    doctor,
+    status,
+    top,
+    events,
     admin,
     sessions,
     migrate,
     switchover,
+    alerts,
 ):
     commands.add_command(_command)

@@ -1,6 +1,6 @@
 """`AdminClient`: the admin API of a running proxy, as the commands use it; errors become ours, in words for people.
 
-Used by: cli.sessions, cli.migrating, cli.switching.
+Used by: cli.sessions, cli.migrating, cli.switching, cli.events, cli.status, cli.top.
 """
 
 from __future__ import annotations
@@ -23,6 +23,21 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 TIME_LIMIT: Final = 120.0
 _CONNECT_TIME_LIMIT: Final = 10.0
 _PAGE: Final = 1000
+
+LISTENER_HINT: Final = "Is `helios serve` running, and is --admin its admin listener?"
+KEY_HINT: Final = (
+    "Give a key with --key or HELIOS_ADMIN_KEY; `helios serve` prints one where no file has any."
+)
+_UNAUTHORIZED: Final = 401
+_NOT_FOUND: Final = 404
+
+
+class NotThere(HeliosError):
+    """The proxy does not have what was asked for: a thing of that name, or a feature that is off."""
+
+
+class NoAnswer(HeliosError):
+    """Nobody answers there."""
 
 
 @frozen
@@ -60,8 +75,7 @@ class AdminClient:
             with httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False) as http:
                 answer = http.request(method, path, **more)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            hint = "Is `helios serve` running, and is --admin its admin listener?"
-            raise HeliosError(f"no answer from {self.url}: {error}", hint=hint) from error
+            raise NoAnswer(f"no answer from {self.url}: {error}", hint=LISTENER_HINT) from error
         if answer.is_success:
             return _json(answer)
         raise _refusal(answer)
@@ -87,10 +101,8 @@ def _refusal(answer: httpx.Response) -> HeliosError:
         message = "\n".join(lines) or str(problem["detail"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return HeliosError(f"{answer.request.url} answered {answer.status_code}; is it an admin listener?")
-    hint = problem.get("hint")
-    if answer.status_code == 401:
-        hint = "Give a key with --key or HELIOS_ADMIN_KEY; `helios serve` prints one where no file has any."
-    return HeliosError(message, hint=hint)
+    hint = KEY_HINT if answer.status_code == _UNAUTHORIZED else problem.get("hint")
+    return (NotThere if answer.status_code == _NOT_FOUND else HeliosError)(message, hint=hint)
 
 
 def admin_options(command: Command) -> Command:

@@ -27,15 +27,21 @@ def admin() -> None:
     show_default=True,
     help="viewer looks, operator changes.",
 )
+@click.option(
+    "--database-user",
+    default="",
+    metavar="USER",
+    help="Who runs the statements that are sent with it to /api/v1/sql; without it there are none.",
+)
 @click.option("--file", type=FILE, metavar="FILE", help="Append it to this file (admin.api_keys_file).")
-def create_key(name: str, role: str, file: Path | None) -> None:
+def create_key(name: str, role: str, database_user: str, file: Path | None) -> None:
     """Make an API key for NAME. The key is printed once; only a hash of it goes into the file."""
     from helios_trio.admin.keys import Role, make_key
 
     try:
-        key, kept = make_key(name, Role(role))
+        key, kept = make_key(name, Role(role), database_user)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="NAME") from error
+        raise click.UsageError(str(error)) from error
     if file is None:
         click.echo(f"line for admin.api_keys_file: {kept.line}", err=True)
     else:

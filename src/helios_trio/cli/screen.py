@@ -1,6 +1,6 @@
 """What the commands draw: tables and bars on a terminal, plain lines where nobody looks.
 
-Used by: cli.sessions, cli.migrating, cli.switching.
+Used by: cli.sessions, cli.migrating, cli.switching, cli.status, cli.top, cli.doctor.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
+
+from helios_trio.cli.words import printable
 
 #: Seconds between looks at what is watched.
 LOOK: Final = 0.25
@@ -186,14 +188,20 @@ def session_table(sessions: list[Any]) -> Table:
         table.add_column(name, justify="right" if name in ("id", "idle") else "left", overflow="fold")
     for each in sessions:
         table.add_row(
-            str(each["id"]),
-            each["user"],
-            each["database"],
-            each["tenant"],
-            each["backend"],
-            each["state"],
-            f"{each['idle_seconds']:.0f} s",
-            ", ".join(f"{name} ({count})" for name, count in each["pins"].items()),
-            "; ".join(each["immovable"]),
+            *(Text(printable(cell)) for cell in _session_cells(each)),
         )
     return table
+
+
+def _session_cells(session: Any) -> tuple[str, ...]:
+    return (
+        str(session["id"]),
+        session["user"],
+        session["database"],
+        session["tenant"],
+        session["backend"],
+        session["state"],
+        f"{session['idle_seconds']:.0f} s",
+        ", ".join(f"{name} ({count})" for name, count in session["pins"].items()),
+        "; ".join(session["immovable"]),
+    )

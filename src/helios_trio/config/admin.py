@@ -7,7 +7,7 @@ from typing import Annotated
 from attrs import frozen
 
 from helios_trio.config.keys import key
-from helios_trio.config.kinds import ReadableFile, Seconds, Texts
+from helios_trio.config.kinds import PositiveCount, ReadableFile, Seconds, Texts
 from helios_trio.config.words import WithoutKey, WithoutKeyWord
 
 
@@ -34,5 +34,10 @@ class AdminSettings:
     )
     stats_users: Annotated[tuple[str, ...], Texts()] = key(
         (), "who may only look around there with SHOW", example=["exporter"]
+    )
+    max_requests_per_second: PositiveCount = key(
+        40,
+        "requests that the admin listener works on, so that it takes little time from clients; bursts of 100 are "
+        "served at once, others wait up to 2s and are refused then (429)",
     )
     pause_timeout: Seconds = key(30.0, "how long PAUSE and WAIT_CLOSE wait there; PAUSE then changes nothing")

@@ -6,6 +6,7 @@ import attrs
 from attrs import frozen
 
 from helios_trio.config.admin import AdminSettings
+from helios_trio.config.alerts import AlertSettings
 from helios_trio.config.auth import AuthSettings
 from helios_trio.config.backends import Backends, DatabaseSettings
 from helios_trio.config.circuit_breaker import CircuitBreaker
@@ -15,6 +16,7 @@ from helios_trio.config.failover import CursorRestore, FailoverSettings, Transac
 from helios_trio.config.health import HealthChecks
 from helios_trio.config.keys import table, tables
 from helios_trio.config.migration import SessionMigration, SwitchoverBuffer
+from helios_trio.config.observability import ObservabilitySettings
 from helios_trio.config.pool import Pools
 from helios_trio.config.proxy import ProxySettings
 from helios_trio.config.routing import LagRouting, LoadBalancer, RoutingSettings, TransparentWriteRouting
@@ -47,6 +49,8 @@ class Config:
     transparent_write_routing: TransparentWriteRouting = table(TransparentWriteRouting)
     circuit_breaker: CircuitBreaker = table(CircuitBreaker)
     admin: AdminSettings = table(AdminSettings)
+    observability: ObservabilitySettings = table(ObservabilitySettings)
+    alerts: AlertSettings = table(AlertSettings)
     embedded: EmbeddedSettings = table(EmbeddedSettings)
 
     @property

@@ -5,6 +5,7 @@ Used by: failover.controller.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import structlog
 import trio
 
 from helios_trio.config.secret import Secret
+from helios_trio.net.post import Document, Poster, open_poster
 
 _log = structlog.get_logger(__name__)
 
@@ -41,17 +43,14 @@ class Alerts:
     async def run(self) -> None:
         """Send until cancelled."""
         async for document in self._receive:
-            await self._post(document)
+            async with open_poster() as poster:
+                await self._post(poster, document)
 
-    async def _post(self, document: Mapping[str, Any]) -> None:
-        import httpx  # most configurations have no webhook, and it takes a while to load
-
+    async def _post(self, poster: Poster, document: Mapping[str, Any]) -> None:
         if self.webhook is None:
             return
-        try:
-            with trio.fail_after(_TIME_LIMIT):
-                async with httpx.AsyncClient() as http:
-                    answer = await http.post(self.webhook.reveal(), json=document)
-                    answer.raise_for_status()
-        except (httpx.HTTPStatusError, httpx.InvalidURL, httpx.TransportError, trio.TooSlowError) as error:
-            _log.warning("alert not delivered", kind=document["kind"], reason=type(error).__name__)
+        body = json.dumps(document).encode()
+        posted = Document(url=self.webhook, body=body, headers={"Content-Type": "application/json"})
+        answer = await poster.post(posted, time_limit=_TIME_LIMIT)
+        if not answer.accepted:
+            _log.warning("alert not delivered", kind=document["kind"], answer=str(answer))

@@ -123,6 +123,11 @@ class RecoverableSession(Session):
         """See `Session`: one that is being recovered has something open."""
         return not self.recovering and super().idle
 
+    @property
+    def answered(self) -> bool:
+        """See `Session`: what was asked of a lost server is still to be answered."""
+        return not self.recovering and super().answered
+
     def show(self, name: str) -> str | None:
         """See `Session`."""
         if name == "helios.replay":

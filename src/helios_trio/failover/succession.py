@@ -113,6 +113,7 @@ class Succession:
             self.means.events.note(
                 "failover begun", self.course.source, reason=self.course.reason, sign=str(look)
             )
+            self.means.alerts.raise_("failover begun", source=self.course.source, reason=self.course.reason)
 
     async def _go_on(self, look: Look) -> Primary | None:
         """The suspect is given up: find a primary elsewhere, or make one."""

@@ -1,13 +1,14 @@
 """What happened, newest first, for `/api/v1/events`: who did what, when and why. Bounded.
 
-Used by: migration, admin (adds what operators do, shows it).
+Used by: migration, admin (adds what operators do, shows it), features.alerts (listens).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice, takewhile
 from typing import Any, Final
 
 import structlog
@@ -39,6 +40,9 @@ class Event:
     reason: str = ""
 
 
+Listener = Callable[[Event], None]
+
+
 class EventLog:
     """The last events of this process; each is written to the log too."""
 
@@ -47,6 +51,7 @@ class EventLog:
         self._now = now
         self._events: deque[Event] = deque(maxlen=kept)
         self._last = 0
+        self._listeners: list[Listener] = []
 
     def note(self, kind: str, subject: str, *, who: str = PROXY, reason: str = "", **details: Any) -> Event:
         """It happened now. `details` go to the log only."""
@@ -54,7 +59,31 @@ class EventLog:
         event = Event(id=self._last, at=self._now(), kind=kind, who=who, subject=subject, reason=reason)
         self._events.append(event)
         _log.info(kind, subject=subject, who=who, reason=reason, **details)
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:  # what happened has happened, whoever cannot bear to hear of it
+                _log.exception("a listener of events failed", kind=kind)
         return event
+
+    @contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """`listener` hears of each new event at once, as long as this lasts. It must be fast, and must not wait."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    @property
+    def last_id(self) -> int:
+        """Of the newest event; 0 before the first."""
+        return self._last
+
+    def since(self, id: int) -> Sequence[Event]:
+        """Those after that id, oldest first, as far as they are kept."""
+        newer = takewhile(lambda each: each.id > id, reversed(self._events))
+        return tuple(reversed(tuple(newer)))
 
     def newest(self, limit: int, before: int | None = None) -> Sequence[Event]:
         """At most so many, newest first; only those before that id, to read on."""

@@ -2,12 +2,12 @@
 
 Where a target only reads, it is compared with what its source reads: a commit takes longer than any of that.
 
-Used by: migration.migration (reads before and after), migration.checks (compares).
+Used by: migration.migration (reads before and after), migration.checks (compares), admin.traffic (each second).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from attrs import define, field, frozen
@@ -32,15 +32,17 @@ class Figures:
     @property
     def p99(self) -> float | None:
         """Seconds within which 99 of 100 queries ended; None when there was none."""
-        if not self.times:
-            return None
-        ordered = sorted(self.times)
-        return ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
+        return percentile(sorted(self.times), 99)
 
     @property
     def error_rate(self) -> float | None:
         """Errors for each query; None when there was none."""
         return self.errors / self.queries if self.queries else None
+
+
+def percentile(ordered: Sequence[float], percent: int) -> float | None:
+    """What so many of 100 values do not exceed; `ordered`: small ones first. None when there is none."""
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else None
 
 
 @frozen
@@ -73,13 +75,17 @@ class PoolTraffic:
 
     def since(self, earlier: Reading, backend: str) -> Figures:
         """See `Traffic`."""
-        queries, errors, times = 0, 0, []
+        return self.all_since(earlier).get(backend, Figures())
+
+    def all_since(self, earlier: Reading) -> Mapping[str, Figures]:
+        """The same of all backends that have pools."""
+        found: dict[str, Figures] = {}
         for pool in self.pools():
-            if pool.name[0] == backend:
-                new = _new(pool.counters, earlier.counts.get(_name(pool), (0, 0)))
-                queries, errors = queries + new[0], errors + new[1]
-                times += _last(pool.counters, new[0])
-        return Figures(queries, errors, tuple(times))
+            queries, errors = _new(pool.counters, earlier.counts.get(_name(pool), (0, 0)))
+            before = found.get(pool.name[0], Figures())
+            times = before.times + tuple(_last(pool.counters, queries)) if queries else before.times
+            found[pool.name[0]] = Figures(before.queries + queries, before.errors + errors, times)
+        return found
 
 
 @define(eq=False)

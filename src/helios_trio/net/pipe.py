@@ -5,6 +5,7 @@ Used by: pool.connection (towards the server), proxy.session (towards the client
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -28,6 +29,7 @@ class Pipe:
         "_events",
         "_fd",
         "_gone",
+        "_on_taken",
         "_recv",
         "_recv_size",
         "_registered",
@@ -55,6 +57,31 @@ class Pipe:
         self._registered = False
         self._gone = False
         self._events = 0
+        self._on_taken: Callable[[bytes], None] | None = None
+
+    def watch(self, on_received: Callable[[bytes], None], on_taken: Callable[[bytes], None]) -> None:
+        """Have somebody see what comes from the peer before it is passed on, and what the socket takes for the peer.
+
+        At most once, before the first byte. A pipe that is not watched does nothing for it.
+        """
+        recv, send = self._recv, self._send
+
+        def watched_recv(size: int) -> bytes:
+            data = recv(size)
+            on_received(data)
+            return data
+
+        def watched_send(data: bytes) -> int:
+            sent = send(data)
+            on_taken(data if sent == len(data) else data[:sent])
+            return sent
+
+        self._recv, self._send, self._on_taken = watched_recv, watched_send, on_taken
+
+    @property
+    def unsent(self) -> bool:
+        """Whether the socket has not taken all that was given to `send`."""
+        return bool(self._unsent or self._backlog)
 
     # -- to be said by subclasses ------------------------------------------------------------------------------
 
@@ -150,7 +177,7 @@ class Pipe:
     def _read_pending(self) -> None:
         """What TLS has decrypted already: no epoll announces it."""
         try:
-            data = self.transport.recv_nowait(self.transport.pending())
+            data = self._recv(self.transport.pending())
         except BlockingIOError:
             return
         except HeliosError as error:
@@ -233,6 +260,8 @@ class Pipe:
             except HeliosError as error:
                 self.on_end(error)
                 return
+            if self._on_taken is not None:
+                self._on_taken(bytes(backlog[0][:sent]))
             if sent < len(backlog[0]):
                 backlog[0] = backlog[0][sent:]
                 self._set_events()

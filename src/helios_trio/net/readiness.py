@@ -56,7 +56,7 @@ class Readiness:
         #: handlers are being called: what they send can wait for the others, see `flush_later`
         self.in_batch = False
         self._senders: list[Sender] = []
-        #: when the current batch of events began, on Trio's clock (seconds): good enough for idle times
+        #: when the current batch of events began, on Trio's clock (seconds); old in every task but this: `refresh`
         self.now = 0.0
 
     def __len__(self) -> int:
@@ -84,12 +84,15 @@ class Readiness:
         """
         self._senders.append(sender)
 
+    def refresh(self) -> None:
+        """Look at the clock: for tasks that begin something whose time is measured."""
+        self.now = trio.current_time()
+
     async def run(self) -> None:
         """Serve until cancelled."""
         try:
             while True:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
-                self.now = trio.current_time()
                 self._serve()
         finally:
             trio.lowlevel.notify_closing(self._epoll.fileno())
@@ -102,6 +105,7 @@ class Readiness:
             ready = poll(0, _BATCH)
             if not ready:
                 return
+            self.refresh()
             self._call(ready)
             if self._senders:
                 self._flush()

@@ -1,8 +1,10 @@
-"""`BackendTap`: who wants to know how a backend's answers come; `Admission`: who says whether it may be asked at all.
+"""`BackendTap`: who wants to know how a backend's answers come; `Admission`: who says whether it may be asked at all;
+`RequestTap`: who follows the requests of one client.
 
 Called synchronously by the relay, request by request, so they must be fast, and must not fail.
 
-Used by: features (circuit_breaker and load_balancer implement them, the routed session calls them).
+Used by: features (circuit_breaker, load_balancer and tracing implement them), proxy.session and the routed session
+(call them).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Protocol
 from attrs import frozen
 
 from helios_trio.errors import HeliosError
+from helios_trio.pipeline.backend import Backend
 
 
 class BackendTap(Protocol):
@@ -61,3 +64,28 @@ class Admission(Protocol):
 
     def release(self, backend: str, user: str) -> None:
         """What was let in has ended: answered, failed, moved away or given up."""
+
+
+class RequestTap(Protocol):
+    """Follows the requests of one client, whose bytes it sees elsewhere (`net.pipe.Pipe.watch`).
+
+    Here it is told what the bytes do not show.
+    """
+
+    def note_early(self, data: bytes) -> None:
+        """Bytes of the client that came before anybody could see them."""
+
+    def note_waiting(self) -> None:
+        """The next request waits for a server connection."""
+
+    def note_granted(self) -> None:
+        """It has one."""
+
+    def note_answered(self, backend: Backend) -> None:
+        """A server has answered all that it was sent."""
+
+    def note_error(self, frame: bytes) -> None:
+        """A server has reported an error, which the client need not be told."""
+
+    def note_end(self, reason: str, sqlstate: str) -> None:
+        """The session is over, and why; `sqlstate` of what its client was told at last, empty if nothing."""

@@ -193,6 +193,7 @@ class Pool:
 
     def _grant(self, ticket: Ticket[BackendConnection], connection: BackendConnection) -> None:
         ticket.done = True
+        self._readiness.refresh()
         self.counters.wait_seconds += max(0.0, self._readiness.now - ticket.waiting_since)
         try:
             ticket.granted(connection)

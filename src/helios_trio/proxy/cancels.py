@@ -29,6 +29,10 @@ class Cancellable(Protocol):
     def leased(self) -> tuple[Pool, BackendConnection] | None:
         """The connection that works for it now."""
 
+    @property
+    def served_by(self) -> str:
+        """Name of the backend that its last request went to, or the next one will."""
+
 
 class CancelRegistry:
     """Virtual pid -> the sessions that were told it.
@@ -58,11 +62,16 @@ class CancelRegistry:
     async def cancel(self, pid: int, secret: bytes) -> None:
         """Pass a cancel request on. A wrong key is ignored, as PostgreSQL does."""
         self.requests += 1
-        for session in self._sessions.get(pid, ()):
-            if hmac.compare_digest(session.secret, secret):
-                await self.cancel_session(session)
-                return
-        self.unknown += 1
+        session = self.find(pid, secret)
+        if session is None:
+            self.unknown += 1
+        else:
+            await self.cancel_session(session)
+
+    def find(self, pid: int, secret: bytes) -> Cancellable | None:
+        """The session whose client was told this key."""
+        found = self._sessions.get(pid, ())
+        return next((each for each in found if hmac.compare_digest(each.secret, secret)), None)
 
     async def cancel_session(self, session: Cancellable) -> None:
         """Stop what the server does for the session now, if anything."""

@@ -115,8 +115,11 @@ class Proxy:
 
     # -- one client --------------------------------------------------------------------------------------------
 
-    async def serve_client(self, transport: PlainTransport) -> None:
-        """Serve one accepted connection to its end. Raises nothing but what cancels or is a bug."""
+    async def serve_client(self, transport: PlainTransport, trust: Authenticate | None = None) -> None:
+        """Serve one accepted connection to its end. Raises nothing but what cancels or is a bug.
+
+        `trust` is for clients within the process, who need not prove who they are.
+        """
         self.counters.accepted += 1
         if self.unauthenticated >= self.limits.max_clients:
             self.counters.refused += 1
@@ -128,7 +131,7 @@ class Proxy:
         self.unauthenticated += 1
         try:
             try:
-                admitted = await self._log_in(stream, opening)
+                admitted = await self._log_in(stream, opening, trust or self.authenticate)
             finally:
                 self.unauthenticated -= 1
             if admitted is not None:
@@ -148,7 +151,7 @@ class Proxy:
         finally:
             stream.transport.close()
 
-    async def _log_in(self, stream: FrameStream, opening: _Opening) -> Admitted | None:
+    async def _log_in(self, stream: FrameStream, opening: _Opening, by: Authenticate) -> Admitted | None:
         """Admit within the time limit; in a storm of connections the others wait for their turn, unread."""
         logins = self._logins
         try:
@@ -157,12 +160,12 @@ class Proxy:
             await logins.acquire()
         try:
             with trio.move_on_after(self.limits.login_timeout):
-                return await self._admit(stream, opening)
+                return await self._admit(stream, opening, by)
             raise trio.TooSlowError
         finally:
             logins.release()
 
-    async def _admit(self, stream: FrameStream, opening: _Opening) -> Admitted | None:
+    async def _admit(self, stream: FrameStream, opening: _Opening, by: Authenticate) -> Admitted | None:
         packet = await read_opening(stream, self.tls)
         if packet is None:
             return None
@@ -176,7 +179,7 @@ class Proxy:
         if len(self.sessions) >= self.limits.max_clients and self.console_of(packet.database) is None:
             self.counters.refused += 1
             raise TooManyConnections("sorry, too many clients already")
-        return await admit(stream, packet, self.authenticate)
+        return await admit(stream, packet, by)
 
     async def _serve(self, admitted: Admitted, opening: _Opening) -> None:
         opening.reply = admitted.authenticated.reply

@@ -22,6 +22,7 @@ from helios_trio.errors import BackendLost, HeliosError, ProtocolViolation, Serv
 from helios_trio.net.pipe import Pipe
 from helios_trio.net.readiness import Readiness
 from helios_trio.net.transport import Transport
+from helios_trio.pipeline.taps import RequestTap
 from helios_trio.pool.connection import BackendConnection
 from helios_trio.pool.planner import SlotStatus, Ticket
 from helios_trio.pool.pool import Pool
@@ -113,6 +114,7 @@ class Session(Pipe):
         "secret",
         "shared",
         "since",
+        "tap",
         "virtual",
         "virtual_pid",
     )
@@ -163,6 +165,7 @@ class Session(Pipe):
         #: close as soon as no transaction is open (drain)
         self.ends_when_idle = False
         #: when the last thing happened, on Trio's clock (seconds)
+        readiness.refresh()
         self.active_since = readiness.now
         self._connection: BackendConnection | None = None
         self._last: BackendConnection | None = None
@@ -175,6 +178,8 @@ class Session(Pipe):
         self._ended = trio.Event()
         self._settled = trio.Event()
         self._error: HeliosError | None = None
+        #: follows its requests; None: nobody does
+        self.tap: RequestTap | None = None
         #: everything that belongs to this session runs here
         self.nursery: trio.Nursery | None = None
 
@@ -186,8 +191,11 @@ class Session(Pipe):
         Gives the lease back whatever happens. Raises what a callback raised.
         """
         self.register()
+        self.readiness.refresh()
         try:
             if rest:
+                if self.tap is not None:
+                    self.tap.note_early(rest)
                 self._feed(rest)
             await self._ended.wait()
         finally:
@@ -200,6 +208,9 @@ class Session(Pipe):
                     scope.shield = True
                     await self._farewell()
             self.transport.close()
+            if self.tap is not None:
+                error = self._error
+                self.tap.note_end((self.ending or Ending.KILLED).value, error.sqlstate if error else "")
         if self.crash is not None:
             raise self.crash
 
@@ -299,6 +310,19 @@ class Session(Pipe):
         return self._connection is None or (self._connection.side.replies.idle and self.requests.at_boundary)
 
     @property
+    def answered(self) -> bool:
+        """No request of its client is waiting, held or owed an answer; a transaction, or a batch, may be open."""
+        if self._ticket is not None or self.requests.holding:
+            return False
+        connection = self._connection
+        return connection is None or connection.side.replies.quiet or not connection.side.replies.owes_client
+
+    @property
+    def route_taken(self) -> str:
+        """Why its last request went where it went; empty: all of its requests go to one server."""
+        return ""
+
+    @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open that only waits for its client."""
         connection = self._connection
@@ -334,6 +358,11 @@ class Session(Pipe):
         if self._standstill is None:
             self._standstill = Standstill(self)
         return self._standstill
+
+    @property
+    def served_by(self) -> str:
+        """Name of the backend that its last request went to, or the next one will."""
+        return self.lender.backend.name
 
     @property
     def leased(self) -> tuple[Pool, BackendConnection] | None:
@@ -409,6 +438,8 @@ class Session(Pipe):
                 self.lender.wait(ticket)
             except HeliosError as error:
                 self._refused(error)
+            if self.tap is not None and self._ticket is not None:
+                self.tap.note_waiting()
         elif need is Need.EXACT_LEASE:
             self._change_lease()
         elif need is Need.HUB and self.nursery is not None:
@@ -526,6 +557,8 @@ class Session(Pipe):
     def _granted(self, connection: BackendConnection) -> None:
         self._ticket = None
         self.active_since = self.readiness.now
+        if self.tap is not None:
+            self.tap.note_granted()
         self.hold(connection)
         self._resume()
 
@@ -632,6 +665,8 @@ class Session(Pipe):
         counters.queries += 1
         counters.times.append(self.readiness.now - self.active_since)
         self.active_since = self.readiness.now
+        if self.tap is not None:
+            self.tap.note_answered(self.lender.backend)
         connection, requests = self._connection, self.requests
         if self._learning:
             self._settled.set()
@@ -786,6 +821,8 @@ class Session(Pipe):
     def on_server_error(self, frame: bytes, head: int) -> bytes | None:
         """ErrorResponse: the open unit has failed; it is passed on as it is."""
         self.lender.counters.errors += 1
+        if self.tap is not None:
+            self.tap.note_error(frame)
         if self.virtual.following:
             self.virtual.failed = True
         if head & (replies.PARSE | replies.WATCH) == replies.PARSE and self._connection is not None:

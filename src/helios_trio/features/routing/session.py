@@ -66,6 +66,7 @@ class RoutedSession(RecoverableSession):
         "_plain",
         "_reads",
         "_served_by",
+        "_why",
         "decision",
         "keeps",
         "manner",
@@ -100,6 +101,8 @@ class RoutedSession(RecoverableSession):
         #: until the next quiet moment everything goes to the server that takes writes
         self._only_writer = False
         self._served_by = ""
+        #: why its request, or the transaction around it, went where it went
+        self._why = ""
         #: the backend where its request was let in, and which statement that is
         self._admitted = ""
         self._fingerprint: str | None = None
@@ -126,6 +129,13 @@ class RoutedSession(RecoverableSession):
             bonds = ", ".join((*self.virtual.pins, *self.virtual.bound))
             lines[0] = f"Route to {self._connection.backend.name}: the session stays there ({bonds})"
         return explaining_query(lines, highest_parameter(inner))
+
+    @property
+    def route_taken(self) -> str:
+        """See `Session`."""
+        if self._reads and self.decision is not None and self.decision.fell_back and not self.reading:
+            return f"{self._why}, and no standby would do"
+        return self._why
 
     @property
     def parked(self) -> BackendConnection | None:
@@ -189,8 +199,11 @@ class RoutedSession(RecoverableSession):
         router = self.router
         question = router.question(self, asked, self.readiness.now)
         self._reads = not question.must_write
+        self._why = question.must_write or "a read"
         if question.must_write:
             self.own.wrote = True
+        elif self._only_writer:
+            self._why = "a read that a standby could not serve"
         if self.recovering or self._only_writer or not router.may_read_elsewhere(question):
             return self._go(self.pool)
         self._plain = _stands_alone(asked)
@@ -263,6 +276,7 @@ class RoutedSession(RecoverableSession):
             self._asking = False
         self._choice = decision, decision.backend == home
         if self._awaits_route:
+            self.readiness.refresh()
             self.active_since = self.readiness.now  # its server has not kept it waiting so far
             self._resume()
 

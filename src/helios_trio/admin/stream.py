@@ -1,0 +1,258 @@
+"""The live stream: a WebSocket, and the same as server-sent events (HTML standard, section 9.2) for simple clients.
+
+A browser cannot give a WebSocket headers, so the key may also be its first message. Nothing is sent before.
+
+Used by: admin.api.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
+
+import trio
+from attrs import define, field, frozen
+from quart import Response, request, websocket
+from quart_trio import QuartTrio
+
+from helios_trio.admin.access import Access, Caller
+from helios_trio.admin.keys import Role
+from helios_trio.admin.live import Live
+from helios_trio.admin.parts import Parts
+from helios_trio.admin.plain import rfc3339
+from helios_trio.admin.problems import Refused, problem
+from helios_trio.admin.stream_hub import EVENTS, MOST_READERS, Hub, Message, Reader, TooManyReaders
+from helios_trio.admin.views import version_view
+
+PATH: Final = "/api/v1/stream"
+
+#: Close codes of RFC 6455 and the registry at IANA, and two of our own.
+_GOING_AWAY, _POLICY, _TRY_AGAIN, _NO_KEY, _TOO_LATE = 1001, 1008, 1013, 4401, 4408
+#: Seconds until the key must have come; and for a message to be taken by the network.
+_KEY_TIME_LIMIT, _SEND_TIME_LIMIT = 5.0, 10.0
+#: Seconds for a client that was told to go, and between messages that are read from it.
+_FAREWELL, _SLOWLY = 2.0, 0.05
+#: What a client may send: bytes of a message, and messages in a second.
+_LARGEST, _MOST = 4096, 20
+#: Seconds of silence after which server-sent events say that they are there.
+_SILENCE: Final = 15.0
+_EVENT_STREAM: Final = "text/event-stream"
+
+
+class _Refused(Exception):
+    """The connection is closed, with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def add_stream(app: QuartTrio, parts: Parts, live: Live) -> None:
+    """Serve both kinds at the same path."""
+
+    sockets = trio.Semaphore(MOST_READERS)
+
+    @app.websocket(PATH)
+    async def stream() -> None:
+        try:
+            sockets.acquire_nowait()
+        except trio.WouldBlock:
+            await websocket.close(_TRY_AGAIN)  # before it is accepted: 403
+            return
+        try:
+            await _WebSocket(parts, live.hub).serve()
+        finally:
+            sockets.release()
+
+    @app.get(PATH)
+    async def server_sent_events() -> Response:
+        caller = parts.access.admit(request, Role.VIEWER)
+        if _EVENT_STREAM not in request.headers.get("Accept", ""):
+            return problem(406, f"expected a WebSocket, or Accept: {_EVENT_STREAM}")
+        asked = _Asked.of(request.args, request.headers.get("Last-Event-ID"), live.hub)
+        answer = Response(_server_sent(parts, live.hub, caller, asked), content_type=_EVENT_STREAM)
+        answer.timeout = None
+        return answer
+
+
+@frozen
+class _Asked:
+    """What a client wants to hear."""
+
+    topics: tuple[str, ...]
+    #: id of the last event it has heard of
+    after: int | None
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, str], after: str | None, hub: Hub) -> _Asked:
+        """From the query of the URL; whatever is no number is none."""
+        topics = arguments.get("topics")
+        after = arguments.get("last_event_id", after)
+        return cls(
+            tuple(topics.split(",")) if topics else hub.names,
+            int(after) if after and after.isascii() and after.isdigit() and len(after) < 18 else None,
+        )
+
+
+def _hello(parts: Parts, hub: Hub, caller: Caller, asked: _Asked) -> Message:
+    """The first message: who is there, and what it can tell."""
+    version = version_view(parts)
+    data = {
+        "version": version.version,
+        "process": version.process,
+        "started_at": rfc3339(parts.started_at),
+        "who": caller.name,
+        "role": caller.role.value,
+        "topics": hub.names,
+        "last_event_id": hub.events.last_id,
+        "missed": None if asked.after is None else hub.missed(asked.after),
+    }
+    return Message("hello", None, json.dumps(data))
+
+
+# -- WebSocket (RFC 6455) --------------------------------------------------------------------------------------
+
+
+@define
+class _WebSocket:
+    """One connection."""
+
+    parts: Parts
+    hub: Hub
+    #: messages of the client in the current second
+    _heard: int = 0
+    _second: float = field(factory=trio.current_time)
+    _refusal: _Refused | None = None
+
+    async def serve(self) -> None:
+        """Until one of both ends it."""
+        await websocket.accept()
+        try:
+            caller = await self._introduced(self.parts.access)
+            await self._tell(caller, _Asked.of(websocket.args, None, self.hub))
+        except _Refused as refused:
+            await self._close(refused.code, str(refused))
+        except TooManyReaders as error:
+            await self._close(_TRY_AGAIN, error.message)
+
+    async def _introduced(self, access: Access) -> Caller:
+        """Who it is: by the headers, or else by the first message."""
+        try:
+            caller = access.find(websocket.headers, websocket.remote_addr)
+            if caller is not None:
+                return caller
+            with trio.move_on_after(_KEY_TIME_LIMIT):
+                return access.find_key(_key_in(await self._receive()), websocket.remote_addr)
+        except Refused as refused:
+            raise _Refused(_NO_KEY, refused.detail) from None
+        raise _Refused(_TOO_LATE, "no API key came")
+
+    async def _tell(self, caller: Caller, asked: _Asked) -> None:
+        with self.hub.reading(asked.topics, asked.after) as reader:
+            await self._send(_hello(self.parts, self.hub, caller, asked))
+            async with trio.open_nursery() as nursery:
+                for work in (self._listen, self._pass_on):
+                    nursery.start_soon(self._until_refused, work, reader, nursery.cancel_scope)
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def _until_refused(
+        self, work: Callable[[Reader], Awaitable[None]], reader: Reader, both: trio.CancelScope
+    ) -> None:
+        """One of listening and talking; when it has come to its end, so has the other."""
+        try:
+            await work(reader)
+        except _Refused as refused:
+            self._refusal = refused
+        both.cancel()
+
+    async def _listen(self, reader: Reader) -> None:
+        """The client chooses other topics."""
+        while True:
+            said = await self._receive()
+            topics = said.get("topics")
+            if isinstance(topics, list) and all(isinstance(each, str) for each in topics):
+                self.hub.choose(reader, topics)
+            elif "key" not in said:  # of a client that has said it by a header, too
+                raise _Refused(_POLICY, 'expected {"topics": [...]}')
+
+    async def _pass_on(self, reader: Reader) -> None:
+        """What happens is told, until the proxy ends or this client is too slow."""
+        while (message := await reader.next()) is not None:
+            await self._send(message)
+        raise _too_slow() if reader.dropped else _Refused(_GOING_AWAY, "the proxy is stopping")
+
+    async def _receive(self) -> dict[str, Any]:
+        """The next message of the client. Raises _Refused for what is none of ours, or too much."""
+        text = await websocket.receive()
+        now = trio.current_time()
+        if now - self._second >= 1.0:
+            self._second, self._heard = now, 0
+        self._heard += 1
+        if self._heard > _MOST or len(text) > _LARGEST:
+            raise _Refused(_POLICY, "too much")
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            raise _Refused(_POLICY, "expected JSON") from None
+        if not isinstance(said, dict):
+            raise _Refused(_POLICY, "expected a JSON object")
+        return said
+
+    async def _send(self, message: Message) -> None:
+        """Raises _Refused: the network does not take it."""
+        with trio.move_on_after(_SEND_TIME_LIMIT) as sending:
+            await websocket.send(message.text)
+        if sending.cancelled_caught:
+            raise _too_slow()
+
+    async def _close(self, code: int, reason: str) -> None:
+        """Say so, and wait a moment for the client to go, too, which ends this task.
+
+        What it sends meanwhile is read, slowly: the server has a queue for it, and its farewell stands behind that.
+        """
+        with trio.move_on_after(_SEND_TIME_LIMIT):
+            await websocket.close(code, reason)
+        with trio.move_on_after(_FAREWELL):
+            while True:
+                await websocket.receive()
+                await trio.sleep(_SLOWLY)
+
+
+def _too_slow() -> _Refused:
+    return _Refused(_TRY_AGAIN, "too slow a reader")
+
+
+def _key_in(said: Mapping[str, Any]) -> str:
+    key = said.get("key")
+    return key if isinstance(key, str) else ""
+
+
+# -- server-sent events ----------------------------------------------------------------------------------------
+
+
+async def _server_sent(parts: Parts, hub: Hub, caller: Caller, asked: _Asked) -> AsyncIterator[bytes]:
+    """Messages as the standard has them; a comment from time to time finds out who has gone."""
+    try:
+        with hub.reading(asked.topics, asked.after) as reader:
+            yield _event(_hello(parts, hub, caller, asked))
+            while True:
+                message: Message | None = None
+                with trio.move_on_after(_SILENCE) as silence:
+                    message = await reader.next()
+                if silence.cancelled_caught:
+                    yield b": still here\n\n"
+                elif message is None:
+                    return
+                else:
+                    yield _event(message)
+    except TooManyReaders:
+        yield b"event: error\ndata: there are too many streams\n\n"
+
+
+def _event(message: Message) -> bytes:
+    lines: Iterable[str] = [f"event: {message.topic}", f"data: {message.data}"]
+    if message.topic == EVENTS:
+        lines = [f"id: {message.id}", *lines]
+    return ("\n".join(lines) + "\n\n").encode()

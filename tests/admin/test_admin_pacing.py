@@ -1,0 +1,52 @@
+"""The pace of the admin listener: bursts, then so many in a second, then a refusal."""
+
+from __future__ import annotations
+
+import pytest
+import trio.testing
+from admin_parts import AS_VIEWER, Api, make_parts
+
+from helios_trio.admin.pacing import BURST, PATIENCE, Pace
+
+
+def test_a_burst_is_served_at_once() -> None:
+    """Then each waits a bit longer than the one before."""
+    pace = Pace(40.0)
+    assert [pace.turn(0.0) for _ in range(BURST + 1)] == [0.0] * (BURST + 1)
+    assert pace.turn(0.0) == pytest.approx(1 / 40)
+    assert pace.turn(0.0) == pytest.approx(2 / 40)
+
+
+def test_who_would_wait_too_long_is_refused() -> None:
+    """And takes no turn from others."""
+    pace = Pace(10.0)
+    found = [pace.turn(0.0) for _ in range(1000)]
+    served = [each for each in found if each is not None]
+    assert len(served) == BURST + 1 + PATIENCE * 10
+    assert max(served) <= PATIENCE
+    assert pace.turn(1.0) is not None
+
+
+def test_in_the_long_run() -> None:
+    """As many as the rate says, whoever comes how often."""
+    pace = Pace(40.0)
+    served = sum(pace.turn(at / 1000) is not None for at in range(60_000))
+    assert served == pytest.approx(60 * 40 + BURST + PATIENCE * 40, abs=2)
+
+
+async def test_requests_wait_for_their_turn(autojump_clock: trio.testing.MockClock) -> None:
+    """Those of probes are not kept waiting by others."""
+    api = Api.of(make_parts())
+    statuses: list[int] = []
+
+    async def ask(path: str) -> None:
+        statuses.append((await api.client.get(path, headers=AS_VIEWER)).status_code)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(300):
+            nursery.start_soon(ask, "/api/v1/version")
+    assert statuses.count(200) == BURST + 1 + PATIENCE * 40
+    assert statuses.count(429) == 300 - statuses.count(200)
+    began = trio.current_time()
+    await ask("/health")
+    assert trio.current_time() == began
