@@ -161,6 +161,15 @@ def running_cluster(settings: Mapping[str, str] | None = None) -> Iterator[tuple
 @contextmanager
 def running_helios(direct: Target, clients: int = 1000, more: str = "") -> Iterator[Target]:
     """This project's proxy in front of `direct`, for so many clients; `more` is added to its configuration."""
+    with running_helios_with_admin(direct, clients, more) as (helios, _):
+        yield helios
+
+
+@contextmanager
+def running_helios_with_admin(
+    direct: Target, clients: int = 1000, more: str = ""
+) -> Iterator[tuple[Target, ProxyProcess]]:
+    """The same, with its admin listener."""
     config = _HELIOS.format(
         clients=clients,
         user=USER,
@@ -171,7 +180,7 @@ def running_helios(direct: Target, clients: int = 1000, more: str = "") -> Itera
         pool_size=POOL_SIZE,
     )
     with running_proxy(config + more) as proxy:
-        yield Target("helios", proxy.host, proxy.port, proxy.pid)
+        yield Target("helios", proxy.host, proxy.port, proxy.pid), proxy
 
 
 def twins_config(direct: Target) -> str:

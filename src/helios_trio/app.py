@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,8 @@ class ServeOptions:
     config_path: Path | None = None
     ready_file: Path | None = None
     ephemeral: bool = False
+    #: variables over those of the environment
+    over: Mapping[str, str] = field(factory=dict)
 
 
 @define
@@ -80,12 +82,17 @@ class Signals:
 
 
 def serve_command(
-    config: Config, *, ready_file: Path | None, ephemeral: bool, config_path: Path | None
+    config: Config,
+    *,
+    ready_file: Path | None,
+    ephemeral: bool,
+    config_path: Path | None,
+    over: Mapping[str, str],
 ) -> int:
     """Run the proxy until it is told to stop; returns the exit code. Raises HeliosError when it cannot start."""
     logs.configure(config.proxy.log_level, config.proxy.log_format)
     try:
-        trio.run(serve, config, ServeOptions(config_path, ready_file, ephemeral))
+        trio.run(serve, config, ServeOptions(config_path, ready_file, ephemeral, over))
     except BaseExceptionGroup as group:
         raise _only_reason(group) from None
     return 0
@@ -257,7 +264,7 @@ async def reload(parts: Assembly, options: ServeOptions, manager: ServiceManager
     """Read the configuration again. Raises ConfigError: it cannot be used, and the old one stays in force."""
     manager.reloading("reading the configuration")
     try:
-        new = load(options.config_path, os.environ)
+        new = load(options.config_path, {**os.environ, **options.over})
         before = parts.config
         kept = evolve(keep_running(before, new), backends=before.backends)
         needing_restart = tuple(changes(kept, new).restart or changes(before, new).restart)

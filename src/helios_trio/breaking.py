@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -81,10 +82,11 @@ def breaking_of(
             await connection.execute(config.health_checks.check_query.encode())
 
     def suspect_writer(name: str, reason: str) -> None:
-        writer = topology.writer
-        if suspect is not None and writer is not None and writer.backend.name == name:
+        if suspect is not None and _has_successor(name, topology, suspect):
             suspect(name, f"circuit opened: {reason}")
 
+    for breaker in breakers:
+        breaker.has_successor = partial(_has_successor, breaker.backend, topology, suspect)
     service = BreakerService(
         breakers=breakers,
         fleet=fleet,
@@ -105,6 +107,12 @@ def breaking_of(
 
     pools.on_trouble = on_trouble
     return Breaking(breakers=breakers, service=service, topology=topology)
+
+
+def _has_successor(name: str, topology: Topology, suspect: Suspect | None) -> bool:
+    """Whether it takes the writes, and a failover would follow its death."""
+    writer = topology.writer
+    return suspect is not None and writer is not None and writer.backend.name == name
 
 
 def by_backend(config: Config, names: Sequence[str]) -> Mapping[str, CircuitBreaker]:

@@ -6,17 +6,23 @@ ends, is left to tests of its own. Answers to wrong keys are too, because the pr
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
-from schemathesis import Case
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
 from schemathesis.checks import load_all_checks
-from schemathesis.schemas import BaseSchema
+from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import ignored_auth
 
 from helios_trio.admin.keys import Role, make_key
@@ -51,9 +57,9 @@ enabled = true
 enabled = true
 """
 #: What is right by the document may still be refused: nobody knows the backend, the statement is none.
-ACCEPTED = ["2xx", "403", "404", "409", "422"]
-#: Phases of schemathesis: for each key what is at the edge and beyond it, and anything at all.
-COVERAGE, FUZZING = {"coverage": {"enabled": True}}, {"coverage": {"enabled": False}}
+EXPECTED = ["2xx", "403", "404", "409", "422"]
+CHECKS = {"positive_data_acceptance": {"expected-statuses": EXPECTED}}
+WITHOUT = "/api/v1/stream"
 
 
 class Live:
@@ -63,23 +69,24 @@ class Live:
         assert proxy.admin is not None
         self.proxy = proxy
         self.url = f"http://{proxy.admin[0]}:{proxy.admin[1]}"
-        self.headers = {"X-API-Key": key}
+        # all there are, or schemathesis would make up the other
+        self.headers = {"Authorization": f"Bearer {key}", "X-API-Key": key}
         self.session = requests.Session()
         self.session.trust_env = False
 
-    def schema(self, phases: dict[str, Any]) -> BaseSchema:
-        """All but the stream."""
-        config = schemathesis.Config.from_dict(
-            {
-                "headers": self.headers,
-                "request-timeout": 60,
-                "phases": {"examples": {"enabled": False}, "stateful": {"enabled": False}, **phases},
-                "checks": {"positive_data_acceptance": {"expected-statuses": ACCEPTED}},
-            }
-        )
-        url = f"{self.url}/api/v1/openapi.json"
-        found = schemathesis.openapi.from_url(url, config=config, headers=self.headers)
-        return found.exclude(path="/api/v1/stream")
+    def operations(self) -> Iterator[APIOperation]:
+        """All that are documented."""
+        config = schemathesis.Config.from_dict({"checks": CHECKS})
+        schema = schemathesis.openapi.from_dict(self.document(), config=config)
+        schema.config.update(base_url=self.url, headers=self.headers, request_timeout=60.0)
+        for found in schema.exclude(path=WITHOUT).get_all_operations():
+            yield found.ok()
+
+    def document(self) -> dict[str, Any]:
+        answer = self.session.get(f"{self.url}/api/v1/openapi.json", headers=self.headers, timeout=60)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -99,31 +106,34 @@ def live(direct_address: tuple[str, int], tmp_path_factory: pytest.TempPathFacto
         assert proxy.running
 
 
-@pytest.fixture(scope="module")
-def at_the_edge(live: Live) -> BaseSchema:
-    return live.schema(COVERAGE)
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_some_requests(live: Live, subtests: pytest.Subtests, mode: GenerationMode) -> None:
+    """A few of each kind, good or bad: no 5xx, and status, type and schema of the answer are documented."""
+    for operation in live.operations():
 
+        @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+        @given(operation.as_strategy(mode, headers={}))
+        def ask(case: Case) -> None:
+            case.call_and_validate(session=live.session, headers=live.headers, excluded_checks=[ignored_auth])
 
-@pytest.fixture(scope="module")
-def at_random(live: Live) -> BaseSchema:
-    return live.schema(FUZZING)
-
-
-def check(live: Live, case: Case) -> None:
-    """No 5xx, and what was answered is documented: status, type, schema; what is wrong is refused."""
-    case.call_and_validate(session=live.session, excluded_checks=[ignored_auth])
-
-
-@schemathesis.pytest.from_fixture("at_random").parametrize()
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-def test_some_requests(live: Live, case: Case) -> None:
-    """A few of each kind, good and bad."""
-    check(live, case)
+        with (
+            subtests.test(operation=operation.label),
+            suppress(Unsatisfiable),
+        ):  # nothing can be wrong with it
+            ask()
 
 
 @pytest.mark.long
-@schemathesis.pytest.from_fixture("at_the_edge").parametrize()
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
-def test_many_requests(live: Live, case: Case) -> None:
-    """Every edge, then many."""
-    check(live, case)
+def test_many_requests(live: Live, tmp_path: Path) -> None:
+    """Every edge there is, and many more, by the program itself."""
+    headers = [each for name, value in live.headers.items() for each in ("--header", f"{name}: {value}")]
+    (tmp_path / "schemathesis.toml").write_text(
+        f"[checks.positive_data_acceptance]\nexpected-statuses = {json.dumps(EXPECTED)}\n"
+    )
+    command = [sys.executable, "-m", "schemathesis.cli"]
+    command += ["--config-file", str(tmp_path / "schemathesis.toml")]
+    command += ["run", f"{live.url}/api/v1/openapi.json", *headers, "--no-color"]
+    command += ["--exclude-path", WITHOUT, "--exclude-checks", "ignored_auth", "--phases", "coverage,fuzzing"]
+    command += ["--max-examples", "30", "--request-timeout", "60", "--continue-on-failure"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

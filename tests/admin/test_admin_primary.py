@@ -49,7 +49,7 @@ async def shown(api: Api) -> tuple[str | None, str, str | None]:
     return body["primary"], body["primary_status"], body["pending_primary"]
 
 
-async def test_life_of_a_primary(api: Api) -> None:
+async def test_life_of_a_primary(autojump_clock: trio.testing.MockClock, api: Api) -> None:
     """Set, confirmed, cleared; the topology and the events show it."""
     assert await shown(api) == ("node1", "confirmed", None)
     order = {"action": "set", "name": "node2", "reason": "node1 is on fire"}
@@ -79,7 +79,9 @@ async def test_life_of_a_primary(api: Api) -> None:
         ({"name": "node1"}, 422, "action"),
     ],
 )
-async def test_orders_that_make_no_sense(api: Api, body: Any, status: int, detail: str) -> None:
+async def test_orders_that_make_no_sense(
+    autojump_clock: trio.testing.MockClock, api: Api, body: Any, status: int, detail: str
+) -> None:
     """They are refused with the reason, and nothing changes."""
     found, answer = await api.post(PATH, body)
     assert found == status
@@ -87,7 +89,9 @@ async def test_orders_that_make_no_sense(api: Api, body: Any, status: int, detai
     assert await shown(api) == ("node1", "confirmed", None)
 
 
-async def test_server_that_is_no_primary_is_not_confirmed(api: Api) -> None:
+async def test_server_that_is_no_primary_is_not_confirmed(
+    autojump_clock: trio.testing.MockClock, api: Api
+) -> None:
     """Nobody has ever seen node1 answer."""
     await api.post(PATH, {"action": "set", "name": "node2"})
     await api.post(PATH, {"action": "set", "name": "node1"})
@@ -97,7 +101,7 @@ async def test_server_that_is_no_primary_is_not_confirmed(api: Api) -> None:
     assert await shown(api) == (None, "pending", "node1")
 
 
-async def test_viewers_may_not(api: Api) -> None:
+async def test_viewers_may_not(autojump_clock: trio.testing.MockClock, api: Api) -> None:
     """It is an order."""
     status, _ = await api.post(PATH, {"action": "clear"}, AS_VIEWER)
     assert status == 403

@@ -24,7 +24,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for name in FOLDERS for path in (
 
 COMMAND = re.compile(r"(?:\bhelios|\bpython -m helios_trio) ([a-z][a-z-]*(?: [^\s`&|;#]+)*)")
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"\]\((?!https?://)([^)#\s]+)")
+LINK = re.compile(r'(?:\]\(|\bsrc(?:set)?=")(?!https?://)([^)#\s"]+)')
 TOML = re.compile(r"^```toml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

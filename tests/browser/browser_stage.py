@@ -41,11 +41,11 @@ tenant_pattern = "monthly-*"
 backend = "node3"
 [circuit_breaker]
 enabled = true
-failure_threshold_percentage = 90
 latency_threshold_p95_ms = 10000
 latency_threshold_p99_ms = 20000
 [session_migration]
 max_p99_factor = 0
+on_unhealthy = "continue"
 gradual_phases = [{{ traffic_percent = 50, duration = "1h" }}, {{ traffic_percent = 100 }}]
 [failover]
 enabled = true

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from helios_trio.testing.running import ProxyProcess
 
-DEADLINE_MS = 12_000
+DEADLINE_MS = 45_000
 SIZE = {"width": 1280, "height": 800}
 ARGUMENTS = [
     "--no-sandbox",  # tests of a container run as root

@@ -21,6 +21,19 @@ ORDERS = re.compile(
 MOST_TABS = 60
 
 
+def test_the_witness_sees_what_is_wrong(make_console: MakeConsole, stage: Stage) -> None:
+    """Otherwise all the other tests would prove less than they say."""
+    console = make_console(stage.origin)
+    console.open()
+    page, witness = console.page, console.witness
+    page.evaluate("console.error('said'); setTimeout(() => { throw new Error('thrown') }); alert('asked')")
+    with page.expect_event("requestfailed"):
+        page.evaluate("location.href = 'http://192.0.2.1/elsewhere'")
+    faults, witness.faults = witness.faults, []
+    for what in ("said", "thrown", "asked", "http://192.0.2.1/elsewhere"):
+        assert any(what in fault for fault in faults), faults
+
+
 def test_a_wrong_key(make_console: MakeConsole, stage: Stage) -> None:
     """It says so, keeps nothing, and lets one try again."""
     console = make_console(stage.origin)

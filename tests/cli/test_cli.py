@@ -134,7 +134,7 @@ def test_serve_without_arguments_uses_the_defaults(served: Served) -> None:
     """No file, no options."""
     assert main(["serve"]) == 0
     assert served.config == Config()
-    assert served.options == {"ready_file": None, "ephemeral": False, "config_path": None}
+    assert served.options == {"ready_file": None, "ephemeral": False, "config_path": None, "over": {}}
 
 
 def test_serve_finds_the_file_here(tmp_path: Path, served: Served) -> None:
@@ -158,6 +158,15 @@ def test_options_go_over_the_file(tmp_path: Path, served: Served) -> None:
     assert config.proxy.admin_listen_address is None
     assert (config.embedded.data_dir, config.embedded.standbys) == (tmp_path / "data", 3)
     assert served.options["ready_file"] == Path("ready.json")
+
+
+def test_rules_may_name_standbys_of_the_command_line(tmp_path: Path, served: Served) -> None:
+    """Also when the configuration is read again."""
+    rule = '[routing]\nread_write_split = true\n[[routing.rules]]\ntenant_pattern = "x*"\nbackend = "node3"\n'
+    (tmp_path / "helios.toml").write_text(rule)
+    assert main(["serve"]) == 2
+    assert main(["serve", "--standbys", "2"]) == 0
+    assert served.options["over"] == {"HELIOS__EMBEDDED__STANDBYS": "2"}
 
 
 @pytest.mark.parametrize(

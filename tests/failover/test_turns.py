@@ -48,7 +48,7 @@ def sessions(autojump_clock: MockClock) -> Sessions:
     return Sessions(Turns(Pacer(concurrency=1, interval=0.01)))
 
 
-async def test_rule_27_the_most_urgent_go_first(sessions: Sessions) -> None:
+async def test_rule_27_the_most_urgent_go_first(autojump_clock: MockClock, sessions: Sessions) -> None:
     """Whatever the order in which they ask: the less urgent go when the more urgent are through."""
     async with trio.open_nursery() as nursery:
         for number in range(3):
@@ -58,7 +58,9 @@ async def test_rule_27_the_most_urgent_go_first(sessions: Sessions) -> None:
     assert ranks == ["TRANSACTION"] * 6 + ["REQUEST"] * 6 + ["NEW"] * 6
 
 
-async def test_rule_27_a_transaction_is_over_before_others_begin(sessions: Sessions) -> None:
+async def test_rule_27_a_transaction_is_over_before_others_begin(
+    autojump_clock: MockClock, sessions: Sessions
+) -> None:
     """Not only begun: the others might change what it reads."""
 
     async def work() -> None:
@@ -75,7 +77,7 @@ async def test_rule_27_a_transaction_is_over_before_others_begin(sessions: Sessi
     ]
 
 
-async def test_nobody_waits_for_long(sessions: Sessions) -> None:
+async def test_nobody_waits_for_long(autojump_clock: MockClock, sessions: Sessions) -> None:
     """A transaction that hangs, say on a lock, holds nobody up for longer than that."""
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
@@ -88,7 +90,7 @@ async def test_nobody_waits_for_long(sessions: Sessions) -> None:
     assert max(later) < PATIENCE + 6 * 0.01 + 1e-9
 
 
-async def test_late_transactions_overtake(sessions: Sessions) -> None:
+async def test_late_transactions_overtake(autojump_clock: MockClock, sessions: Sessions) -> None:
     """A line of others is no reason for them to wait."""
     async with trio.open_nursery() as nursery:
         for number in range(20):
@@ -99,7 +101,9 @@ async def test_late_transactions_overtake(sessions: Sessions) -> None:
     assert 6 <= begun.index("transaction") <= 8
 
 
-async def test_the_others_go_on_when_a_session_ends_without_its_turn(sessions: Sessions) -> None:
+async def test_the_others_go_on_when_a_session_ends_without_its_turn(
+    autojump_clock: MockClock, sessions: Sessions
+) -> None:
     """Its client has gone, say."""
     sequence = Sequencer()
     turns = sessions.turns

@@ -25,7 +25,7 @@ from hypercorn.protocol.events import Response
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.typing import ConnectionState
 
 from helios_trio.net.errors import ConnectionLost
 from helios_trio.net.transport import Keepalive, PlainTransport
@@ -43,6 +43,9 @@ _KEEPALIVE: Final = Keepalive(idle=20, interval=5, count=2, user_timeout=10)
 _CHUNK: Final = 64 * 1024
 #: Chunks that a client may still send then.
 _LAST_CHUNKS: Final = 64
+_EXTENSIONS: Final = b"sec-websocket-extensions"
+#: The name under which the application finds how to send bytes as they are, in the state of a scope.
+SEND_RAW: Final = "helios_trio.send_raw"
 #: What may be asked for: a path, all of it (OPTIONS), or a whole URL.
 _TARGET: Final = re.compile(rb"/|\*\Z|https?://[^/?#\[\]]+/")
 
@@ -50,28 +53,58 @@ _TARGET: Final = re.compile(rb"/|\*\Z|https?://[^/?#\[\]]+/")
 class _Http(H11Protocol):
     """hypercorn's, but for what it lets through and answers."""
 
+    #: of an answer whose body has not come yet
+    _head: bytes = b""
+
     async def stream_send(self, event: Any) -> None:
         """An answer that comes before the whole request is the last one on its connection."""
         if isinstance(event, Response) and self.connection.their_state is h11.SEND_BODY:
             event = Response(event.stream_id, [*event.headers, (b"connection", b"close")], event.status_code)
         await super().stream_send(event)
 
+    async def _send_h11_event(self, event: Any) -> None:
+        """The head of an answer goes out together with what follows: that is one call of the system less."""
+        try:
+            data = self._head + (self.connection.send(event) or b"")
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        self._head = data if isinstance(event, h11.Response) else b""
+        if data and not self._head:
+            await self.send(RawData(data=data))
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """HTTP/2 is not spoken; who offers it goes on with what there is."""
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if _is_proper(request):
-            await super()._create_stream(request)
+        if _is_proper(request, self.connection.trailing_data[0]):
+            await super()._create_stream(_without_extensions(request))
         else:
             await self._send_error_response(400)
+        if self.stream is None or self.stream.closed:  # it was no proper handshake
             await self.send(Closed())
 
 
-def _is_proper(request: h11.Request) -> bool:
-    """Whether it is clear where a request ends (RFC 9112, section 6.1), and what it asks for."""
+def _without_extensions(request: h11.Request) -> h11.Request:
+    """What a WebSocket offers beyond the RFC is passed over: a message that nobody compresses is the same for all."""
+    if not any(name == _EXTENSIONS for name, _ in request.headers):
+        return request
+    headers = [(name, value) for name, value in request.headers if name != _EXTENSIONS]
+    return h11.Request(
+        method=request.method, target=request.target, headers=headers, http_version=request.http_version
+    )
+
+
+def _is_proper(request: h11.Request, more: bytes) -> bool:
+    """Whether it is clear where a request ends (RFC 9112, section 6.1), and what it asks for.
+
+    `more`: what came after it; nobody may speak as in a WebSocket that has not been accepted yet.
+    """
     names = {name for name, _ in request.headers}
     both = {b"content-length", b"transfer-encoding"} <= names
-    return not both and _TARGET.match(request.target) is not None
+    early = b"sec-websocket-key" in names and more != b""
+    return not both and not early and _TARGET.match(request.target) is not None
 
 
 @define(eq=False)
@@ -104,7 +137,7 @@ class Connection:
             self._reading.cancel()
 
     def _protocol(self, tasks: TaskGroup) -> _Http:
-        state = ConnectionState(LifespanState())
+        state = ConnectionState({SEND_RAW: self._send})
         client, server = _address(self.transport.peer), _address(self.transport.local)
         return _Http(self.app, self.config, self.context, tasks, state, False, client, server, self._on_event)
 
@@ -119,8 +152,7 @@ class Connection:
         """What the protocol wants. Waits for nothing but the network: its caller may be cancelled just now."""
         match event:
             case RawData(data=data):
-                if data:
-                    await self._send(data)
+                await self._send(data)
             case Updated(idle=idle):
                 self._reading.deadline = trio.current_time() + _PATIENCE if idle else inf
             case Closed():

@@ -114,11 +114,9 @@ def _operation(route: Route, schemas: dict[str, Schema]) -> Schema:
         "security": [{"bearer": []}, {"key": []}, *([{}] if route.health else [])],
     }
     if route.body is not None:
-        schema = _keys_schema(route.body, schemas)
-        found["requestBody"] = {
-            "required": bool(schemas[route.body.__name__].get("required")),
-            "content": {"application/json": {"schema": schema}},
-        }
+        schema, required = _keys_schema(route.body, schemas), bool(_required(route.body))
+        content = {"application/json": {"schema": schema if required else _or_null(schema)}}
+        found["requestBody"] = {"required": required, "content": content}
     return found
 
 

@@ -17,6 +17,7 @@ from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
 from helios_trio.admin.access import Access, Caller
+from helios_trio.admin.connections import SEND_RAW
 from helios_trio.admin.keys import Role
 from helios_trio.admin.live import Live
 from helios_trio.admin.parts import Parts
@@ -124,10 +125,12 @@ class _WebSocket:
     _heard: int = 0
     _second: float = field(factory=trio.current_time)
     _refusal: _Refused | None = None
+    _send_raw: Callable[[bytes], Awaitable[None]] = field(init=False)
 
     async def serve(self) -> None:
         """Until one of both ends it."""
         await websocket.accept()
+        self._send_raw = websocket.scope["state"][SEND_RAW]
         try:
             caller = await self._introduced(self.parts.access)
             await self._tell(caller, _Asked.of(websocket.args, None, self.hub))
@@ -203,7 +206,7 @@ class _WebSocket:
     async def _send(self, message: Message) -> None:
         """Raises _Refused: the network does not take it."""
         with trio.move_on_after(_SEND_TIME_LIMIT) as sending:
-            await websocket.send(message.text)
+            await self._send_raw(message.frame)
         if sending.cancelled_caught:
             raise _too_slow()
 

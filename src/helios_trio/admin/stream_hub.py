@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any, Final
 
 import structlog
@@ -29,6 +30,8 @@ EVENTS: Final = "events"
 PERIOD: Final = 1.0
 #: Events that a reader may be behind.
 BEHIND: Final = 1000
+#: The first byte of a frame that is a whole text; and what stands for a length of two bytes, and of eight.
+_TEXT, _TWO_BYTES, _EIGHT_BYTES = 0x81, 126, 127
 #: Readers at a time.
 MOST_READERS: Final = 1000
 
@@ -58,6 +61,17 @@ class Message:
     def text(self) -> str:
         """The whole message as JSON."""
         return f'{{"topic": "{self.topic}", "id": {json.dumps(self.id)}, "data": {self.data}}}'
+
+    @cached_property
+    def frame(self) -> bytes:
+        """The same as a server sends it over a WebSocket (RFC 6455, section 5.2); made once for all readers."""
+        content = self.text.encode()
+        size = len(content)
+        if size < _TWO_BYTES:
+            return bytes((_TEXT, size)) + content
+        if size < 1 << 16:
+            return bytes((_TEXT, _TWO_BYTES)) + size.to_bytes(2, "big") + content
+        return bytes((_TEXT, _EIGHT_BYTES)) + size.to_bytes(8, "big") + content
 
 
 class TooManyReaders(HeliosError):
@@ -182,6 +196,8 @@ class Hub:
             data = plain(topic.read())
         except Exception:  # rule 40: one panel that cannot be drawn
             _log.exception("a topic of the stream could not be read", topic=name)
+            return
+        if data is None:  # there is nothing to see yet
             return
         compared = _without(data, topic.restless) if topic.restless else data
         if before is not None and before[1] == compared:

@@ -6,6 +6,7 @@ Used by: all of cli.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,13 +27,16 @@ config_option = click.option(
 )
 
 
-def load_config(path: Path | None) -> tuple[Path | None, Config]:
-    """The file that is used, if any, and the configuration. Raises ConfigError."""
+def load_config(path: Path | None, over: Mapping[str, str] | None = None) -> tuple[Path | None, Config]:
+    """The file that is used, if any, and the configuration; `over`: variables over those of the environment.
+
+    Raises ConfigError.
+    """
     from helios_trio.config import load
 
     if path is None and Path(DEFAULT_FILE).exists():
         path = Path(DEFAULT_FILE)
-    return path, load(path, os.environ)
+    return path, load(path, {**os.environ, **(over or {})})
 
 
 def write_private(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ Used by: cli.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,6 +15,9 @@ from helios_trio.cli.options import FILE, config_option, load_config
 if TYPE_CHECKING:
     from helios_trio.config import Config
     from helios_trio.config.kinds import Kind
+
+#: What `--standbys` is in the environment.
+_STANDBYS: Final = "HELIOS__EMBEDDED__STANDBYS"
 
 
 @click.command()
@@ -42,15 +45,16 @@ def serve(
     """Run the proxy; without backends in the configuration, on an embedded PostgreSQL cluster."""
     if ephemeral and data_dir is not None:
         raise click.UsageError("--ephemeral keeps nothing, so that --data-dir has no meaning with it")
-    path, config = load_config(config_path)
-    config = _with_options(config, listen, admin_listen, data_dir, standbys)
+    over = {} if standbys is None else {_STANDBYS: str(standbys)}  # rules may name them, also after a reload
+    path, config = load_config(config_path, over)
+    config = _with_options(config, listen, admin_listen, data_dir)
     from helios_trio.app import serve_command
 
-    return serve_command(config, ready_file=ready_file, ephemeral=ephemeral, config_path=path)
+    return serve_command(config, ready_file=ready_file, ephemeral=ephemeral, config_path=path, over=over)
 
 
 def _with_options(
-    config: Config, listen: str | None, admin_listen: str | None, data_dir: Path | None, standbys: int | None
+    config: Config, listen: str | None, admin_listen: str | None, data_dir: Path | None
 ) -> Config:
     """`config` with the options of the command line over it. Raises ConfigError if it cannot be used so."""
     from attrs import evolve
@@ -65,8 +69,6 @@ def _with_options(
         proxy = evolve(proxy, admin_listen_address=_option("--admin-listen", ListenAddress(), admin_listen))
     if data_dir is not None:
         embedded = evolve(embedded, data_dir=data_dir.absolute())
-    if standbys is not None:
-        embedded = evolve(embedded, standbys=standbys)
     config = evolve(config, proxy=proxy, embedded=embedded)
     check(config, "command line")
     return config

@@ -23,6 +23,8 @@ from helios_trio.migration.orders import DataMode, MigrationOrder
 
 #: Seconds between examinations of a standby that reads are moved to.
 EXAMINE_AGAIN: Final = 10.0
+#: How often a target is examined once more that has failed a check, and the seconds before each time.
+_SECOND_LOOKS, _LOOK_AGAIN = 3, 0.5
 
 
 @frozen
@@ -79,6 +81,11 @@ class Judge:
     async def complaints(self, *, compared: bool) -> Sequence[str]:
         """What speaks against the target: by the required checks, and beside the source if that is wanted."""
         found = (await self.means.examiner.examine(self.order.target)).complaints
+        for _ in range(_SECOND_LOOKS if found else 0):  # a standby that is late for a moment is no trouble
+            await trio.sleep(_LOOK_AGAIN)
+            found = (await self.means.examiner.examine(self.order.target)).complaints
+            if not found:
+                break
         figures = self.figures() if compared else None
         return found if figures is None else [*found, *compare(*figures, self.means.tolerance)]
 

@@ -69,6 +69,21 @@ def test_lost_connections_count() -> None:
     assert rig.state is OPEN
 
 
+def test_whether_a_primary_is_dead_is_not_for_its_circuit_to_say() -> None:
+    """While somebody takes over from it, its clients wait for that; what it answers counts as ever."""
+    rig = Rig.of(minimum_requests=20)
+    rig.breaker().has_successor = lambda: True
+    rig.serve(5, rate=100)
+    rig.lose(100)
+    rig.error("57P01", 100)
+    for _ in range(300):
+        rig.now += TICK
+        rig.tick(active=20, limit=20, waiting=5, ages=[1.0] * 20)
+    assert rig.state is CLOSED
+    rig.error("53100", 100)
+    assert rig.state is OPEN
+
+
 def test_few_requests_are_not_judged() -> None:
     """minimum_requests, in the window."""
     rig = Rig.of(minimum_requests=50)

@@ -32,7 +32,7 @@ from helios_trio.features.circuit_breaker.health import (
     breach_of_standstill,
 )
 from helios_trio.features.circuit_breaker.histogram import LONGEST, OFFSET, SCALE, SHORTEST, bucket_of
-from helios_trio.features.circuit_breaker.outcomes import is_servers_fault
+from helios_trio.features.circuit_breaker.outcomes import SHUTTING_DOWN, is_servers_fault
 from helios_trio.features.circuit_breaker.predictive import Trend
 from helios_trio.features.circuit_breaker.queries import PatternBreakers
 from helios_trio.features.circuit_breaker.ramp import Ramp
@@ -65,6 +65,8 @@ class Breaker(Counting):
     trip_seconds: float = field(default=0.0, init=False)
     tripped_at: float | None = field(default=None, init=False)
     trips: int = field(default=0, init=False)
+    #: whether somebody takes over from it when it dies: then its clients wait for that, and are not sent away
+    has_successor: Callable[[], bool] = field(default=lambda: False, init=False)
     #: requests per second before it opened
     rate_before: float = field(default=0.0, init=False)
     #: the bucket beyond which an answer is judged at once, and whether answers are looked at one by one
@@ -130,7 +132,7 @@ class Breaker(Counting):
 
     def note_error(self, now: float, sqlstate: str, *, user: str, fingerprint: str | None) -> None:
         """See `pipeline.taps.BackendTap`."""
-        if not is_servers_fault(sqlstate):
+        if not is_servers_fault(sqlstate) or (sqlstate in SHUTTING_DOWN and self.has_successor()):
             return
         self._turn(now)
         self.windows.current.errors += 1
@@ -141,6 +143,8 @@ class Breaker(Counting):
 
     def note_lost(self, now: float, reason: str) -> None:
         """See `pipeline.taps.BackendTap`."""
+        if self.has_successor():
+            return
         self._turn(now)
         self.windows.current.lost += 1
         self._failed(now, failing=0)
@@ -202,11 +206,12 @@ class Breaker(Counting):
             self._tick_users(now, self.users)
 
     def _tick_closed(self, now: float, looked: bool) -> None:
+        silence = self._silence(now)
+        looked = looked and not (silence > self.limits.p95 and self.has_successor())  # it may be dead
         ages = self.load.ages if looked else ()
         if self._dirty or ages:
             self._dirty = False
             self._judge(now, ages)
-        silence = self._silence(now)
         if looked:
             rate = self.windows.rate(self.limits.window, now)
             breach = breach_of_standstill(self.limits, rate, ages, silence)

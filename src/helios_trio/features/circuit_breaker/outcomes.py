@@ -12,7 +12,7 @@ from typing import Final
 #: Classes that say something about the server: connections, resources, the system below it, defects.
 _CLASSES: Final = ("08", "53", "58", "XX")
 #: It is being shut down, has crashed, or takes nobody. 57014 (cancelled) and 57P05 (idle for too long) are clients'.
-_CODES: Final = frozenset({"57P01", "57P02", "57P03"})
+SHUTTING_DOWN: Final = frozenset({"57P01", "57P02", "57P03"})
 #: Of those classes, but brought about by statements.
 _CLIENTS_OWN: Final = frozenset(
     {
@@ -28,6 +28,6 @@ _CLIENTS_OWN: Final = frozenset(
 
 def is_servers_fault(sqlstate: str) -> bool:
     """Whether an error counts against the server that reported it."""
-    if sqlstate in _CODES:
+    if sqlstate in SHUTTING_DOWN:
         return True
     return sqlstate.startswith(_CLASSES) and sqlstate not in _CLIENTS_OWN

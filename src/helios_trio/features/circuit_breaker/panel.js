@@ -34,7 +34,7 @@ class Circuits {
 
   update(_, data) {
     const open = data.backends.filter((each) => each.circuit_state !== "closed").length;
-    const line = open ? `${number(open)} of ${number(data.backends.length)} are not closed` : "All are closed";
+    const line = open ? `${number(open)} of ${number(data.backends.length)} ${open === 1 ? "is" : "are"} not closed` : "All are closed";
     const shed = data.requests_shed ? `; ${number(data.requests_shed)} requests were shed` : "";
     patch(
       this.head,

@@ -8,6 +8,7 @@ import { heading, nothing, problemBox, section, select, table } from "../parts.j
 
 /** [value, text, seconds between samples] */
 const SPANS = [
+  ["60", "1 minute", 1],
   ["300", "5 minutes", 1],
   ["900", "15 minutes", 2],
   ["3600", "1 hour", 10],

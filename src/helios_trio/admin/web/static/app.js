@@ -72,6 +72,7 @@ class Console {
   }
 
   heard(topic, data) {
+    if (data === null) return; // a process that has just begun has no traffic yet
     this.latest.set(topic, data);
     this.tell(topic, data);
     if (topic === "topology") this.refreshHeader();

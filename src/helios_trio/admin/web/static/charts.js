@@ -4,7 +4,7 @@ import { el, patch, svg } from "./dom.js";
 import { NOTHING } from "./format.js";
 
 const HEIGHT = 150;
-const MARGIN = { left: 48, right: 10, top: 8, bottom: 20 };
+const MARGIN = { left: 62, right: 10, top: 8, bottom: 20 };
 const STEPS = [1, 2, 5, 10];
 const MINUTE = 60_000;
 /** Distances of the marks on the time axis, and how near to each other they may be (pixels). */

@@ -86,9 +86,9 @@ export function words(text) {
   return String(text ?? "").replaceAll("_", " ");
 }
 
-/** `{cursors: 2}` as "2 cursors", with commas between several. */
+/** `{cursors: 2}` as "2 cursors", with commas between several; the names of what is counted are plurals. */
 export function amounts(found) {
   return Object.entries(found ?? {})
-    .map(([what, times]) => `${number(times)} ${words(what)}`)
+    .map(([what, times]) => `${number(times)} ${times === 1 ? words(what).replace(/s$/, "") : words(what)}`)
     .join(", ");
 }
