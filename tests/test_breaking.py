@@ -133,6 +133,12 @@ def break_down(breaking: Breaking, name: str) -> None:
         tap.note_answer(trio.current_time(), 0.001, user="u", fingerprint=None)
 
 
+def state(breaking: Breaking, name: str) -> CircuitState:
+    breaker = breaking.breakers.find(name)
+    assert breaker is not None
+    return breaker.circuit.state
+
+
 @pytest.mark.parametrize(
     ("enabled", "third", "names"),
     [(True, True, ["node1", "node2", "node3"]), (True, False, ["node1", "node2"]), (False, True, ["node3"])],
@@ -278,3 +284,24 @@ def test_the_relation_can_be_written_into_a_query() -> None:
     found = rewritten(text, lambda name: shown if name == "circuit_breaker_status" else None)
     assert b'"node1"' in found
     assert b"json_to_recordset" in found
+
+
+async def test_a_new_primary_begins_with_a_closed_circuit(autojump_clock: trio.testing.MockClock) -> None:
+    """What was measured of it as a standby, or while it was restarted, does not keep its clients out."""
+    world = World.of(read())
+    breaking = world.make()
+    assert breaking is not None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(breaking.run)
+        break_down(breaking, "node2")
+        assert state(breaking, "node2") is CircuitState.OPEN
+        world.events.note("primary is confirmed", "node3")
+        assert state(breaking, "node2") is CircuitState.OPEN
+        world.events.note("primary is confirmed", "node2")
+        assert state(breaking, "node2") is CircuitState.CLOSED
+        breaking.breakers.force(
+            "node2", Signal.FORCED_OPEN, trio.current_time(), who="ann", reason="an operator knows better"
+        )
+        world.events.note("primary is confirmed", "node2")
+        assert state(breaking, "node2") is CircuitState.OPEN
+        nursery.cancel_scope.cancel()

@@ -18,11 +18,11 @@ from helios_trio.cluster.topology import NodeRole, NodeState, Topology
 from helios_trio.config import CircuitBreaker, Config
 from helios_trio.control.connection import ControlConnection
 from helios_trio.features.circuit_breaker.breakers import Breakers
-from helios_trio.features.circuit_breaker.circuit import CircuitState
+from helios_trio.features.circuit_breaker.circuit import CircuitState, Signal
 from helios_trio.features.circuit_breaker.loads import PoolLoads
 from helios_trio.features.circuit_breaker.relation import shown
 from helios_trio.features.circuit_breaker.service import BreakerService
-from helios_trio.migration.events import EventLog
+from helios_trio.migration.events import Event, EventLog
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pipeline.fleet import Fleet, MoveOrder
 from helios_trio.pool.pools import Pools
@@ -35,6 +35,9 @@ Suspect = Callable[[str, str], None]
 #: The relation that shows the circuits, without its schema (helios_proxy).
 STATUS: Final = "circuit_breaker_status"
 
+#: Events that say who takes the writes from now on.
+_NEW_PRIMARY: Final = ("primary is pending", "primary is confirmed")
+
 
 @define(eq=False, kw_only=True)
 class Breaking:
@@ -43,10 +46,20 @@ class Breaking:
     breakers: Breakers
     service: BreakerService
     topology: Topology
+    events: EventLog
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Watch the backends until cancelled."""
-        await self.service.run(task_status)
+        with self.events.listening(self._on_event):
+            await self.service.run(task_status)
+
+    def _on_event(self, event: Event) -> None:
+        """A server that takes over begins anew: it was restarted or promoted, and measured as a standby."""
+        if event.kind not in _NEW_PRIMARY or (breaker := self.breakers.find(event.subject)) is None:
+            return
+        if breaker.circuit.state is not CircuitState.CLOSED and breaker.circuit.held is None:
+            now, reason = trio.current_time(), "it has become the primary"
+            self.breakers.force(event.subject, Signal.RESET, now, who=event.who, reason=reason)
 
     def status(self) -> Rows:
         """What the relation `STATUS` shows."""
@@ -106,7 +119,7 @@ def breaking_of(
         known(backend, reason)
 
     pools.on_trouble = on_trouble
-    return Breaking(breakers=breakers, service=service, topology=topology)
+    return Breaking(breakers=breakers, service=service, topology=topology, events=events)
 
 
 def _has_successor(name: str, topology: Topology, suspect: Suspect | None) -> bool:

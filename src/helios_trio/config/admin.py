@@ -36,7 +36,7 @@ class AdminSettings:
         (), "who may only look around there with SHOW", example=["exporter"]
     )
     max_requests_per_second: PositiveCount = key(
-        40,
+        20,
         "requests that the admin listener works on, so that it takes little time from clients; bursts of 100 are "
         "served at once, others wait up to 2s and are refused then (429)",
     )
