@@ -327,6 +327,7 @@ def test_an_answer_before_the_body(victim: Victim, key: str) -> None:
 # -- slow ones -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_half_a_request(victim: Victim) -> None:
     """Its connection is closed, whatever trickles in; meanwhile others are served."""
     with ExitStack() as stack:
@@ -349,6 +350,7 @@ def test_half_a_body(victim: Victim) -> None:
     assert b"connection: close" in answer
 
 
+@pytest.mark.long
 def test_a_client_that_reads_nothing(direct_address: tuple[str, int], tmp_path: Path) -> None:
     """Answers pile up at the network, not in the proxy; and it can be stopped all the same."""
     host, port = direct_address
@@ -396,6 +398,7 @@ async def opened(victim: Victim, number: int) -> AsyncIterator[list[int]]:
             yield codes
 
 
+@pytest.mark.long
 async def test_500_without_a_key(victim: Victim) -> None:
     """Each is closed in time (4408), and they cost little."""
     before = victim.rss()
@@ -406,6 +409,7 @@ async def test_500_without_a_key(victim: Victim) -> None:
     assert victim.rss() - before < 100 * 1024 * 1024
 
 
+@pytest.mark.long
 def test_sockets_that_stay_open(victim: Victim) -> None:
     """Those who do not take a farewell are shown out, so that they keep nobody out."""
     with ExitStack() as stack:
@@ -418,6 +422,7 @@ def test_sockets_that_stay_open(victim: Victim) -> None:
             assert (4408).to_bytes(2, "big") in answer
 
 
+@pytest.mark.long
 def test_a_stream_that_is_not_read(victim: Victim) -> None:
     """What it does not take is not kept for it."""
     subscribe = json.dumps({"key": victim.key}).encode()

@@ -146,6 +146,7 @@ def test_a_wrong_key_is_told(proxies: Proxies) -> None:
             assert "Give a key with --key" in done.stderr
 
 
+@pytest.mark.long
 def test_the_doctor_of_a_real_server(proxies: Proxies, tmp_path: Path, direct_dsn: str) -> None:
     """Of a proxy that runs, and of a database without what it needs."""
     config = tmp_path / "helios.toml"
@@ -227,6 +228,11 @@ def test_events_are_followed_over_a_restart(proxies: Proxies, tmp_path: Path) ->
     assert "Traceback" not in err.read_text()
 
 
+def _hear_ctrl_c() -> None:
+    """Whoever runs the tests in the background has had it ignored, which is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """`helios top` on a terminal of 80 columns and 24 lines."""
 
@@ -241,6 +247,7 @@ class Terminal:
             stdout=self.slave,
             stderr=self.slave,
             start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
         )
         self.seen = b""
 
@@ -292,6 +299,7 @@ def terminal(proxies: Proxies) -> Iterator[Callable[[], Terminal]]:
         os.close(each.slave)
 
 
+@pytest.mark.long
 def test_top_on_a_terminal(proxies: Proxies, terminal: Callable[[], Terminal]) -> None:
     """Keys, a client that comes, a proxy that is restarted; and the terminal as it was."""
     with proxies.started() as proxy:

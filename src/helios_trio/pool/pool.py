@@ -262,9 +262,7 @@ class Pool:
         """See `pool.connection.ConnectionOwner`. One that was idle is replaced when it is wanted."""
         if connection.status is not SlotStatus.CLOSED:
             self.planner.move(connection, SlotStatus.CLOSED)
-            _log.info(
-                "server connection lost", pool=self.name, pid=connection.pid, error=error and str(error)
-            )
+            _log.info("server connection lost", pool=self.name, pid=connection.pid, error=str(error or ""))
             self._note_closed(connection, "lost")
             self.on_trouble("a connection was lost")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import io
+import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import structlog
 import trio
 from alerts_rig import (
     HIDDEN,
@@ -231,12 +233,16 @@ async def test_a_file_of_authorities_that_has_gone(
 async def test_secrets_are_in_no_log(trouble: Behaviour) -> None:
     """At the level that tells most, of httpx too; neither the URL nor what a receiver repeats of it."""
     out = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     logs.configure(LogLevel.DEBUG, LogFormat.JSON, out)
     try:
         async with hostile(trouble, path=f"/{HIDDEN}") as server:
             receiver = await deliver(server, timeout=0.2, retry_for=0.0, secret="HMAC" + HIDDEN)
     finally:
-        logs.configure(LogLevel.INFO, LogFormat.JSON)
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
     assert receiver.counters.sent or "alert not delivered" in out.getvalue()
     assert HIDDEN not in out.getvalue().replace(f"see /{HIDDEN}", "")
 

@@ -164,7 +164,8 @@ def staged(mode: str, more: str = MORE) -> Iterator[Stage]:
         yield Stage(cluster, proxy, http, clients, workers)
 
 
-@pytest.mark.parametrize("mode", ["transaction", pytest.param("session", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_reads_move_first_and_writes_follow(mode: str) -> None:
     """Half of the sessions, back again, half again, and then all of it; no client gets an error or misses a write."""
     with staged(mode) as stage:

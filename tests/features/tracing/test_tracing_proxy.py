@@ -34,7 +34,7 @@ port = {port}
 mode = "{mode}"
 max_connections = 10
 [[pool.rules]]
-database = "one_connection"
+database = "one_span_at_a_time"
 mode = "transaction"
 max_connections = 1
 [observability]
@@ -50,13 +50,20 @@ def parent(flags: str = "01") -> str:
     return f"/*traceparent='00-{TRACE}-{SPAN}-{flags}'*/"
 
 
+MODES = [
+    "transaction",
+    pytest.param("session", marks=pytest.mark.long),
+    pytest.param("statement", marks=pytest.mark.long),
+]
+
+
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
     with running_collector() as found:
         yield found
 
 
-@pytest.fixture(scope="module", params=["session", "transaction", "statement"])
+@pytest.fixture(scope="module", params=MODES)
 def mode(request: pytest.FixtureRequest) -> str:
     found: str = request.param
     return found
@@ -226,11 +233,15 @@ def leave(connection: psycopg.Connection) -> None:
 
 def test_waiting(proxy: ProxyProcess, collector: Collector, direct_dsn: str) -> None:
     with psycopg.connect(direct_dsn, autocommit=True) as maintenance:
-        exists = maintenance.execute("SELECT 1 FROM pg_database WHERE datname = 'one_connection'").fetchone()
+        exists = maintenance.execute(
+            "SELECT 1 FROM pg_database WHERE datname = 'one_span_at_a_time'"
+        ).fetchone()
         if not exists:
-            maintenance.execute("CREATE DATABASE one_connection")
-    dsn = proxy.dsn(database="one_connection")
-    before = len([each for each in collector.spans if each.attributes["db.namespace"] == "one_connection"])
+            maintenance.execute("CREATE DATABASE one_span_at_a_time")
+    dsn = proxy.dsn(database="one_span_at_a_time")
+    before = len(
+        [each for each in collector.spans if each.attributes["db.namespace"] == "one_span_at_a_time"]
+    )
     with psycopg.connect(dsn) as first, psycopg.connect(dsn, autocommit=True) as second:
         first.execute("SELECT 1")
         second.pgconn.send_query(b"SELECT 2")
@@ -238,7 +249,7 @@ def test_waiting(proxy: ProxyProcess, collector: Collector, direct_dsn: str) -> 
         first.commit()
         while second.pgconn.get_result() is not None:
             pass
-    found = collector.of("one_connection", before + 4)[before:]
+    found = collector.of("one_span_at_a_time", before + 4)[before:]
     waits = {each.operation: each.attributes["helios.wait_seconds"] for each in found}
     waited = max(found, key=lambda each: float(each.attributes["helios.wait_seconds"]))
     assert waits["BEGIN"] == waits["COMMIT"] == 0
@@ -262,6 +273,7 @@ def test_metrics(client: psycopg.Connection, proxy: ProxyProcess, spans: Spans) 
     assert figure(proxy, 'helios_spans_dropped_total{reason="no room"}') == 0
 
 
+@pytest.mark.long
 def test_route_and_why(collector: Collector) -> None:
     """Reads go to the standby, writes to the primary, and their spans say so."""
     more = f'[observability]\notlp_endpoint = "{collector.endpoint}"\ntrace_sample_ratio = 1.0'
@@ -307,7 +319,7 @@ def logging_proxy(direct_address: tuple[str, int], mode: str, more: str) -> str:
     return CONFIG.format(host=host, port=port, mode=mode, more=more)
 
 
-@pytest.mark.parametrize("pool_mode", ["session", "transaction"])
+@pytest.mark.parametrize("pool_mode", [pytest.param("session", marks=pytest.mark.long), "transaction"])
 def test_log_of_slow_queries(direct_address: tuple[str, int], pool_mode: str) -> None:
     """Without literals; and without any span."""
     more = 'log_queries = "slow"\nslow_query_threshold_ms = 200'
