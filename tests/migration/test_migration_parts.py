@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import trio
 from attrs import define, field
+from migration_rig import make_rig
+from trio.testing import MockClock
 
-from helios_trio.migration.events import EventLog
+from helios_trio.migration.events import Event, EventLog
 from helios_trio.migration.figures import Figures, PoolTraffic
+from helios_trio.migration.judge import Judge
+from helios_trio.migration.orders import MigrationOrder
 from helios_trio.pool.counters import PoolCounters
 from helios_trio.pool.pool import Pool
 
@@ -82,3 +87,42 @@ def test_events_are_newest_first_and_bounded() -> None:
         "ann",
         "why",
     )
+
+
+def test_listeners_hear_of_events_in_order() -> None:
+    """Also where one of them notes something itself, and whatever becomes of another."""
+    log = EventLog(lambda: 5.0)
+    heard: list[int] = []
+
+    def answers(event: Event) -> None:
+        if event.kind == "question":
+            log.note("answer", event.subject)
+
+    def fails(event: Event) -> None:
+        raise RuntimeError("cannot bear to hear of it")
+
+    with log.listening(answers), log.listening(fails), log.listening(lambda event: heard.append(event.id)):
+        log.note("question", "one")
+        log.note("question", "two")
+    log.note("question", "nobody listens")
+    assert heard == [1, 2, 3, 4]
+    assert [each.kind for each in log.since(2)] == ["question", "answer", "question"]
+
+
+async def test_a_target_that_is_late_for_a_moment_is_looked_at_again(autojump_clock: MockClock) -> None:
+    """One that stays so is complained about."""
+    rig = make_rig()
+    judge = Judge(rig.means, MigrationOrder(source="blue", target="green"))
+    rig.examiner.complaints["green"] = "replication_lag_ms < 100"
+    assert await judge.complaints(compared=False)
+    looked = len(rig.examiner.examined)
+    assert looked > 1
+
+    async def catch_up() -> None:
+        await trio.sleep(0.2)
+        rig.examiner.complaints.clear()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(catch_up)
+        assert not await judge.complaints(compared=False)
+    assert len(rig.examiner.examined) == looked + 2

@@ -52,6 +52,9 @@ class EventLog:
         self._events: deque[Event] = deque(maxlen=kept)
         self._last = 0
         self._listeners: list[Listener] = []
+        #: what listeners have not been told yet
+        self._untold: deque[Event] = deque()
+        self._telling = False
 
     def note(self, kind: str, subject: str, *, who: str = PROXY, reason: str = "", **details: Any) -> Event:
         """It happened now. `details` go to the log only."""
@@ -59,12 +62,24 @@ class EventLog:
         event = Event(id=self._last, at=self._now(), kind=kind, who=who, subject=subject, reason=reason)
         self._events.append(event)
         _log.info(kind, subject=subject, who=who, reason=reason, **details)
-        for listener in tuple(self._listeners):
-            try:
-                listener(event)
-            except Exception:  # what happened has happened, whoever cannot bear to hear of it
-                _log.exception("a listener of events failed", kind=kind)
+        self._untold.append(event)
+        if not self._telling:
+            self._tell()
         return event
+
+    def _tell(self) -> None:
+        """In order of ids: where a listener notes something itself, the others hear of this first."""
+        self._telling = True
+        try:
+            while self._untold:
+                event = self._untold.popleft()
+                for listener in tuple(self._listeners):
+                    try:
+                        listener(event)
+                    except Exception:  # what happened has happened, whoever cannot bear to hear of it
+                        _log.exception("a listener of events failed", kind=event.kind)
+        finally:
+            self._telling = False
 
     @contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:
