@@ -50,4 +50,26 @@ async def test_requests_wait_for_their_turn(autojump_clock: trio.testing.MockClo
     assert statuses.count(429) == 300 - statuses.count(200)
     began = trio.current_time()
     await ask("/health")
+    assert (await api.client.get("/")).status_code != 429
     assert trio.current_time() == began
+
+
+async def test_strangers_do_not_keep_operators_out(autojump_clock: trio.testing.MockClock) -> None:
+    """However many requests come without a good key."""
+    api = Api.of(make_parts())
+
+    came: list[tuple[int, float]] = []
+
+    async def ask(headers: dict[str, str]) -> None:
+        await api.client.get("/api/v1/version", headers=headers)
+
+    async def operators_turn() -> None:
+        status = (await api.client.get("/api/v1/version", headers=AS_VIEWER)).status_code
+        came.append((status, trio.current_time()))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(300):
+            nursery.start_soon(ask, {} if number % 2 else {"X-API-Key": "wrong"})
+        nursery.start_soon(operators_turn)
+    assert came == [(200, 0.0)]
+    assert trio.current_time() >= PATIENCE

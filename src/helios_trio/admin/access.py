@@ -67,6 +67,11 @@ class Access:
             )
         return caller
 
+    def knows(self, request: Request) -> bool:
+        """Whether there is a good key in a request, which is not admitted yet."""
+        presented = _presented(request.headers)
+        return presented is not None and self.ring.find(presented) is not None
+
     def find(self, headers: Headers, address: str | None) -> Caller | None:
         """Whose key the headers have; None when they have none. Raises Refused for a wrong one."""
         presented = _presented(headers)

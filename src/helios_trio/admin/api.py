@@ -71,15 +71,20 @@ def create_app(parts: Parts, live: Live | None = None) -> QuartTrio:
 
 @define
 class _Turns:
-    """Whose turn it is: requests of probes and those of everybody else keep out of each other's way."""
+    """Whose turn it is: probes, those with a good key and strangers keep out of each other's way."""
 
     parts: Parts
     _probes: Pace = field(factory=lambda: Pace(1.0))
-    _others: Pace = field(factory=lambda: Pace(1.0))
+    _known: Pace = field(factory=lambda: Pace(1.0))
+    #: the page of the console, before anybody has signed in, and whoever would like to shut operators out
+    _strangers: Pace = field(factory=lambda: Pace(1.0))
 
     async def wait(self) -> None:
         """Until it is the turn of the current request. Raises Refused: there are too many."""
-        pace = self._probes if request.path.startswith(_PROBES) else self._others
+        if request.path.startswith(_PROBES):
+            pace = self._probes
+        else:
+            pace = self._known if self.parts.access.knows(request) else self._strangers
         pace.rate = float(self.parts.running.config.admin.max_requests_per_second)
         wait = pace.turn(trio.current_time())
         await trio.sleep(PATIENCE if wait is None else wait)
