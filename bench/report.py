@@ -124,6 +124,7 @@ GOALS: Final = (
     _at_most("breaker", "requests beyond a step of the ramp, share", "overshoot", 0.25),
     _at_most("breaker", "circuits that opened although all was well", "false_positives", 0),
     _at_most("admin", "queries/s lost to 1,000 API requests/s and 200 streams, share", "lost.both", 0.05),
+    _at_most("admin", "the share of a core that they take", "share_of_core.both", 0.05),
     _at_most("features", "routing: processor time more per query, us", "us_more.routing", 15),
     _at_most("features", "circuit breakers: processor time more per query, us", "us_more.circuit_breaker", 1),
     _at_most("features", "all features off: processor time more per query, us", "us_more_all_off", 1),

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from helios_trio.assembly import assemble
 from helios_trio.config import Config, TcpAddress, UnixAddress, WithoutKey, loads
-from helios_trio.letting_in import open_health
+from helios_trio.letting_in import health_without_key
 from helios_trio.moving import state_folder, switchover_settings
 
 BACKENDS = """
@@ -57,13 +57,13 @@ def test_switchovers_are_as_configured() -> None:
 @pytest.mark.parametrize(
     ("words", "host", "expected"),
     [
-        (WithoutKey.LOOPBACK, "127.0.0.1", True),
-        (WithoutKey.LOOPBACK, "0.0.0.0", False),
-        (WithoutKey.ANYWHERE, "0.0.0.0", True),
-        (WithoutKey.NOWHERE, "127.0.0.1", False),
+        (WithoutKey.LOOPBACK, "127.0.0.1", WithoutKey.LOOPBACK),
+        (WithoutKey.LOOPBACK, "0.0.0.0", WithoutKey.NOWHERE),
+        (WithoutKey.ANYWHERE, "0.0.0.0", WithoutKey.ANYWHERE),
+        (WithoutKey.NOWHERE, "127.0.0.1", WithoutKey.NOWHERE),
     ],
 )
-def test_where_health_is_open(words: WithoutKey, host: str, expected: bool) -> None:
+def test_where_health_is_open(words: WithoutKey, host: str, expected: WithoutKey) -> None:
     """By where the admin listener listens."""
     config = Config()
     config = evolve(
@@ -71,7 +71,7 @@ def test_where_health_is_open(words: WithoutKey, host: str, expected: bool) -> N
         proxy=evolve(config.proxy, admin_listen_address=TcpAddress(host, 9090)),
         admin=evolve(config.admin, health_without_key=words),
     )
-    assert open_health(config) is expected
+    assert health_without_key(config) is expected
 
 
 async def test_what_is_off_is_absent() -> None:
@@ -97,4 +97,4 @@ async def test_a_reload_reaches_all_parts() -> None:
         2,
     )
     assert (parts.topology.failure_threshold, parts.moving.examiner.settings.check_query) == (9, "SELECT 2")
-    assert (parts.admin.access.open_health, parts.admin.running.config) == (False, config)
+    assert (parts.admin.access.health, parts.admin.running.config) == (WithoutKey.NOWHERE, config)

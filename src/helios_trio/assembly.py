@@ -34,10 +34,10 @@ from helios_trio.letting_in import (
     access_of,
     client_tls_of,
     credentials_of,
+    health_without_key,
     keepalive_of,
     limits_of,
     login_of,
-    open_health,
 )
 from helios_trio.migration.fleet import LocalFleet
 from helios_trio.moving import Moving, moving_of
@@ -110,9 +110,8 @@ class Assembly:
             self.directing.book.check(config.routing)
         login = login_of(config, self.topology, self.connect_as, self.login.settings)
         access = self.admin.access
-        if config.admin.api_keys_file is not None:
-            access.ring.keys = read_keys(config.admin.api_keys_file)
-        access.open_health = open_health(config)
+        file = config.admin.api_keys_file
+        access.replace(access.ring.keys if file is None else read_keys(file), health_without_key(config))
         self.tls.reload()
         self.login.rules, self.login.secrets, self.login.settings = login.rules, login.secrets, login.settings
         self.config = self.directory.config = self.admin.running.config = config

@@ -33,17 +33,17 @@ from helios_trio.proxy.userlist import AuthFile
 def access_of(config: Config) -> tuple[Access, str | None]:
     """Who may use the admin listener, and the key that was made if no file has any. Raises ConfigError."""
     if config.admin.api_keys_file is not None:
-        return Access(KeyRing(read_keys(config.admin.api_keys_file)), open_health(config)), None
+        return Access(KeyRing(read_keys(config.admin.api_keys_file)), health_without_key(config)), None
     key, kept = make_key(LOCAL, Role.OPERATOR, config.control.user)
-    return Access(KeyRing((kept,)), open_health(config)), key
+    return Access(KeyRing((kept,)), health_without_key(config)), key
 
 
-def open_health(config: Config) -> bool:
-    """Whether health and metrics can be read without a key."""
+def health_without_key(config: Config) -> WithoutKey:
+    """Where health and metrics can be read without a key, on the address that is configured."""
     address, words = config.proxy.admin_listen_address, config.admin.health_without_key
-    if words is WithoutKey.LOOPBACK:
-        return address is not None and address.is_loopback
-    return words is WithoutKey.ANYWHERE
+    if words is WithoutKey.LOOPBACK and (address is None or not address.is_loopback):
+        return WithoutKey.NOWHERE
+    return words
 
 
 # -- clients ---------------------------------------------------------------------------------------------------

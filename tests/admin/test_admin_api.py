@@ -235,7 +235,7 @@ async def test_open_connection_does_not_hold_a_shutdown_up(parts: Parts, autojum
     async with trio.open_nursery() as serving:
         url = await serving.start(serve_admin, create_app(parts), TcpAddress("127.0.0.1", 0), shutdown)
         async with await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2])) as stream:
-            await stream.send_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            await stream.send_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
             shutdown.set()
             while await stream.receive_some():
@@ -278,7 +278,7 @@ async def test_a_stumbling_connection(parts: Parts, monkeypatch: pytest.MonkeyPa
         await handle(protocol, event)
 
     monkeypatch.setattr(H11Protocol, "handle", stumble)
-    request, shutdown = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", trio.Event()
+    request, shutdown = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", trio.Event()
     async with trio.open_nursery() as serving:
         url = await serving.start(serve_admin, create_app(parts), TcpAddress("127.0.0.1", 0), shutdown)
         port = int(url.rpartition(":")[2])

@@ -23,7 +23,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import load_all_checks
 from schemathesis.schemas import APIOperation
-from schemathesis.specs.openapi.checks import ignored_auth
+from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
 from helios_trio.admin.keys import Role, make_key
 from helios_trio.testing.running import ProxyProcess, running_proxy
@@ -65,20 +65,23 @@ WITHOUT = "/api/v1/stream"
 class Live:
     """A proxy, an operator's key, and the document."""
 
-    def __init__(self, proxy: ProxyProcess, key: str) -> None:
+    def __init__(self, proxy: ProxyProcess, key: str, viewers_key: str) -> None:
         assert proxy.admin is not None
         self.proxy = proxy
         self.url = f"http://{proxy.admin[0]}:{proxy.admin[1]}"
         # all there are, or schemathesis would make up the other
-        self.headers = {"Authorization": f"Bearer {key}", "X-API-Key": key}
+        self.headers = _shown(key)
+        self.viewers_headers = _shown(viewers_key)
         self.session = requests.Session()
         self.session.trust_env = False
 
-    def operations(self) -> Iterator[APIOperation]:
-        """All that are documented."""
+    def operations(self, headers: dict[str, str] | None = None) -> Iterator[APIOperation]:
+        """All that are documented; requests have these headers, or the operator's."""
         config = schemathesis.Config.from_dict({"checks": CHECKS})
         schema = schemathesis.openapi.from_dict(self.document(), config=config)
-        schema.config.update(base_url=self.url, headers=self.headers, request_timeout=60.0)
+        schema.config.update(
+            base_url=self.url, headers=self.headers if headers is None else headers, request_timeout=60.0
+        )
         for found in schema.exclude(path=WITHOUT).get_all_operations():
             yield found.ok()
 
@@ -89,20 +92,25 @@ class Live:
         return found
 
 
+def _shown(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", "X-API-Key": key}
+
+
 @pytest.fixture(scope="module")
 def live(direct_address: tuple[str, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """With everything switched on that has routes, and somebody connected."""
     load_all_checks()
     folder = tmp_path_factory.mktemp("fuzz")
     key, kept = make_key("fuzz", Role.OPERATOR, "postgres")
-    (folder / "keys").write_text(kept.line + "\n")
+    viewers_key, viewers_kept = make_key("viewer", Role.VIEWER)
+    (folder / "keys").write_text(f"{kept.line}\n{viewers_kept.line}\n")
     host, port = direct_address
     with (
         running_proxy(CONFIG.format(folder=folder, host=host, port=port)) as proxy,
         psycopg.connect(proxy.dsn(), autocommit=True) as client,
     ):
         client.execute("SELECT 1")
-        yield Live(proxy, key)
+        yield Live(proxy, key, viewers_key)
         assert proxy.running
 
 
@@ -121,6 +129,32 @@ def test_some_requests(live: Live, subtests: pytest.Subtests, mode: GenerationMo
             suppress(Unsatisfiable),
         ):  # nothing can be wrong with it
             ask()
+
+
+@pytest.mark.parametrize("viewer", [False, True])
+def test_some_requests_of_others(live: Live, subtests: pytest.Subtests, viewer: bool) -> None:
+    """Whatever a viewer sends changes nothing; without a key there is nothing but what needs none."""
+    headers = live.viewers_headers if viewer else {}
+    for operation in live.operations(headers):
+
+        @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+        @given(operation.as_strategy(GenerationMode.POSITIVE, headers={}))
+        def ask(case: Case) -> None:
+            answer = case.call(session=live.session)
+            assert answer.status_code in _statuses(case.operation, viewer)
+            case.validate_response(answer, excluded_checks=[ignored_auth, positive_data_acceptance])
+
+        with subtests.test(operation=operation.label):
+            ask()
+
+
+def _statuses(operation: APIOperation, viewer: bool) -> tuple[int, ...]:
+    """What somebody who may not change anything can get."""
+    if operation.path.startswith(("/health", "/metrics")):
+        return 200, 503
+    if not viewer:
+        return 401, 429  # schemathesis makes up keys, and soon too many
+    return (200, 404, 409, 422) if operation.method.upper() == "GET" else (403,)
 
 
 @pytest.mark.long

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from admin_parts import AS_OPERATOR, AS_VIEWER, OPERATOR, VIEWER, Api, make_parts
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +20,7 @@ from helios_trio.admin.failures import Failures
 from helios_trio.admin.keys import PREFIX, ApiKey, KeyRing, Role, digest_of, make_key, read_keys
 from helios_trio.admin.live import Live
 from helios_trio.announcement import Announcement
+from helios_trio.config.words import WithoutKey
 from helios_trio.errors import ConfigError
 
 WRONG_KEYS: list[dict[str, str]] = [
@@ -155,14 +159,51 @@ async def test_changes_need_operators_and_reads_viewers() -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/metrics/prometheus"])
-@pytest.mark.parametrize(("open_health", "status"), [(True, 200), (False, 401)])
-async def test_health_is_open_where_that_is_configured(path: str, open_health: bool, status: int) -> None:
+@pytest.mark.parametrize(
+    ("words", "status", "status_by_name"),
+    [
+        (WithoutKey.LOOPBACK, 200, 401),
+        (WithoutKey.ANYWHERE, 200, 200),
+        (WithoutKey.NOWHERE, 401, 401),
+    ],
+)
+async def test_health_is_open_where_that_is_configured(
+    path: str, words: WithoutKey, status: int, status_by_name: int
+) -> None:
     """With a key it can always be read."""
     parts = make_parts()
-    parts.access.open_health = open_health
+    parts.access.health = words
     client = Api.of(parts).client
     assert (await client.get(path)).status_code == status
-    assert (await client.get(path, headers=AS_VIEWER)).status_code == 200
+    assert (await client.get(path, headers={"Host": "page.example:9090"})).status_code == status_by_name
+    assert (await client.get(path, headers=AS_VIEWER | {"Host": "page.example"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1:9090", True),
+        ("10.1.2.3", True),
+        ("[::1]:9090", True),
+        ("[fe80::1]", True),
+        ("localhost:9090", True),
+        ("LOCALHOST.", True),
+        ("proxy.localhost:1", True),
+        (f"{socket.gethostname()}:9090", True),
+        ("", True),
+        ("page.example:9090", False),
+        ("127.0.0.1.page.example", False),
+        ("localhost.page.example:9090", False),
+        ("page.example/localhost", False),
+        ("x@127.0.0.1:9090", False),
+    ],
+)
+async def test_names_that_other_pages_may_have_are_not_local(host: str, local: bool) -> None:
+    """A name that somebody else hands out may lead here for a moment (DNS rebinding)."""
+    client = Api.of(make_parts()).client
+    answer = await client.get("/health", headers={"Host": host})
+    assert answer.status_code == (200 if local else 401)
+    assert local or "localhost" in (await answer.get_json(force=True))["detail"]
 
 
 @pytest.mark.parametrize("headers", [AS_OPERATOR, {"authorization": f"bearer  {OPERATOR} "}, AS_VIEWER])
@@ -175,7 +216,20 @@ async def test_keys_can_be_replaced_while_running() -> None:
     """At a reload."""
     parts = make_parts()
     api = Api.of(parts)
-    parts.access.ring.keys = (ApiKey("new", Role.VIEWER, digest_of("helios_new")),)
+    old = parts.access.find_key(VIEWER, None)
+    withdrawn = trio.Event()
+
+    async def watch() -> None:
+        await parts.access.wait_withdrawn(old)
+        withdrawn.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        parts.access.replace(parts.access.ring.keys, WithoutKey.NOWHERE)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not withdrawn.is_set(), "the key is still there"
+        parts.access.replace((ApiKey("new", Role.VIEWER, digest_of("helios_new")),), WithoutKey.NOWHERE)
+    assert withdrawn.is_set()
     assert (await api.get("/api/v1/version", {"X-API-Key": VIEWER}))[0] == 401
     assert (await api.get("/api/v1/version", {"X-API-Key": "helios_new"}))[0] == 200
 

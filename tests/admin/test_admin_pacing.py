@@ -6,7 +6,7 @@ import pytest
 import trio.testing
 from admin_parts import AS_VIEWER, Api, make_parts
 
-from helios_trio.admin.pacing import BURST, PATIENCE, Pace
+from helios_trio.admin.pacing import BURST, LATE, PATIENCE, SOON, Pace, Queue
 from helios_trio.config.admin import AdminSettings
 
 
@@ -47,6 +47,8 @@ async def test_requests_wait_for_their_turn(autojump_clock: trio.testing.MockClo
         for _ in range(300):
             nursery.start_soon(ask, "/api/v1/version")
     assert statuses.count(200) == BURST + 1 + PATIENCE * AdminSettings().max_requests_per_second
+    refused_per_second = AdminSettings().max_requests_per_second
+    assert trio.current_time() == pytest.approx(SOON + statuses.count(429) / refused_per_second, abs=0.2)
     assert statuses.count(429) == 300 - statuses.count(200)
     began = trio.current_time()
     await ask("/health")
@@ -73,3 +75,15 @@ async def test_strangers_do_not_keep_operators_out(autojump_clock: trio.testing.
         nursery.start_soon(operators_turn)
     assert came == [(200, 0.0)]
     assert trio.current_time() >= PATIENCE
+
+
+def test_refusals_have_a_pace_too() -> None:
+    """Each costs as much as an answer: 2,000 connections that ask again and again are not to have thousands."""
+    queue = Queue()
+    turns = [queue.turn(0.0, 10.0) for _ in range(2000)]
+    refused = [each.wait for each in turns if each.refused]
+    assert len(refused) == 2000 - (BURST + 1 + PATIENCE * 10)
+    assert (min(refused), max(refused)) == (SOON, LATE)
+    for second in range(int(SOON), int(LATE) - 1):
+        assert sum(second <= wait < second + 1 for wait in refused) <= 11
+    assert not queue.turn(60.0, 10.0).refused

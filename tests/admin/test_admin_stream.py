@@ -14,6 +14,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from helios_trio.admin.keys import Role, make_key
 from helios_trio.testing.running import ProxyProcess, running_proxy
 
 pytestmark = pytest.mark.cluster
@@ -97,12 +98,12 @@ async def send_for_ever(socket: WebSocketConnection, text: str) -> None:
         await socket.send_message(text)
 
 
-def note_event(proxy: ProxyProcess, reason: str) -> None:
+def note_event(proxy: ProxyProcess, reason: str, key: str | None = None) -> None:
     """Have something happen that stands in the events."""
     answer = httpx.post(
         f"http://{base_of(proxy)}/api/v1/reload",
         json={"reason": reason},
-        headers={"X-API-Key": key_of(proxy)},
+        headers={"X-API-Key": key or key_of(proxy)},
         trust_env=False,
     )
     assert answer.status_code == 200, answer.text
@@ -211,6 +212,34 @@ def test_server_sent_events(proxy: ProxyProcess) -> None:
                 break
     assert found[0] == "event: hello"
     assert "event: topology" in found
+
+
+async def test_a_key_is_withdrawn(direct_address: tuple[str, int], tmp_path: Path) -> None:
+    """Whoever looks on with it looks no longer; others do."""
+    (left, left_kept), (gone, gone_kept) = make_key("left", Role.OPERATOR), make_key("gone", Role.VIEWER)
+    keys = tmp_path / "keys"
+    keys.write_text(f"{left_kept.line}\n{gone_kept.line}\n")
+    host, port = direct_address
+    config = CONFIG.format(folder=tmp_path, host=host, port=port) + f'[admin]\napi_keys_file = "{keys}"\n'
+    running = running_proxy(config)
+    proxy = await trio.to_thread.run_sync(running.__enter__)
+    try:
+        async with (
+            stream(proxy, "?topics=events", left) as stays,
+            stream(proxy, "?topics=events", gone) as goes,
+        ):
+            await told(stays, "hello")
+            await told(goes, "hello")
+            keys.write_text(f"{left_kept.line}\n")
+            await trio.to_thread.run_sync(note_event, proxy, "keys", left)
+            assert await close_code(goes) == 4401
+            async with stream(proxy, "?topics=events", gone) as again:
+                assert await close_code(again) == 4401
+            await trio.to_thread.run_sync(note_event, proxy, "again", left)
+            while (await told(stays, "events"))["data"]["reason"] != "again":
+                pass
+    finally:
+        await trio.to_thread.run_sync(running.__exit__, None, None, None)
 
 
 @pytest.mark.parametrize(

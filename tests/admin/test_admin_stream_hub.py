@@ -187,3 +187,30 @@ async def test_there_may_be_so_many() -> None:
         pass
     for each in found:
         each.__exit__(None, None, None)
+
+
+async def test_a_message_that_can_be_sent_at_once_waits_for_no_task() -> None:
+    """One that cannot waits for `next`, and so do those after it: their order stays."""
+    rig = Rig()
+    taken: list[str] = []
+    ready = True
+
+    def take(message: Message) -> bool:
+        if ready:
+            taken.append(message.data)
+        return ready
+
+    with rig.reading("scene") as reader:
+        await said(reader)
+        reader.take = take
+        for number in (1, 2):
+            reader.offer(Message("events", number, str(number)))  # not a topic of its own
+            reader.offer(Message("scene", None, str(number)))
+        assert taken == ["1", "2"]
+        ready = False
+        reader.offer(Message("scene", None, "3"))
+        ready = True
+        reader.offer(Message("scene", None, "4"))
+        assert (taken, [each.data for each in await said(reader)]) == (["1", "2"], ["4"])
+        reader.offer(Message("scene", None, "5"))
+        assert taken == ["1", "2", "5"]

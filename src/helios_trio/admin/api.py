@@ -6,11 +6,7 @@ Used by: app (`create_app`), admin.server (serves it).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from http import HTTPStatus
-from typing import Final
 
-import trio
-from attrs import define, field
 from quart import Response, jsonify, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
@@ -31,20 +27,17 @@ from helios_trio.admin import (
     sql,
     traffic,
 )
+from helios_trio.admin.asgi import ANSWER_HEADERS, Requests, Turns
 from helios_trio.admin.bodies import BODY_TIME_LIMIT, LARGEST
 from helios_trio.admin.keys import Role
 from helios_trio.admin.live import Live
 from helios_trio.admin.metrics import expose
 from helios_trio.admin.openapi import document
-from helios_trio.admin.pacing import PATIENCE, Pace
 from helios_trio.admin.parts import Parts
 from helios_trio.admin.problems import Refused, on_helios_error, on_http_error, on_refused
 from helios_trio.admin.routing import Route, add_route
 from helios_trio.admin.stream import add_stream
 from helios_trio.errors import HeliosError
-
-#: Asked by load balancers, orchestrators and Prometheus.
-_PROBES: Final = ("/health", "/metrics")
 
 
 def create_app(parts: Parts, live: Live | None = None) -> QuartTrio:
@@ -57,8 +50,11 @@ def create_app(parts: Parts, live: Live | None = None) -> QuartTrio:
     app.register_error_handler(HTTPException, on_http_error)
     app.register_error_handler(HeliosError, on_helios_error)
     app.register_error_handler(Refused, on_refused)
-    app.before_request(_Turns(parts).wait)
     app.after_request(_add_headers)
+    app.asgi_http_class = Requests
+    app.asgi_app = Turns(  # type: ignore[method-assign] # as Quart says that it is done
+        app.asgi_app, parts.access, lambda: parts.running.config.admin.max_requests_per_second
+    )
     found = list(all_routes(parts, live))
     for route in found:
         add_route(app, parts.access, route)
@@ -67,30 +63,6 @@ def create_app(parts: Parts, live: Live | None = None) -> QuartTrio:
     add_stream(app, parts, live)
     console_page.add_console(app, parts)
     return app
-
-
-@define
-class _Turns:
-    """Whose turn it is: probes, those with a good key and strangers keep out of each other's way."""
-
-    parts: Parts
-    _probes: Pace = field(factory=lambda: Pace(1.0))
-    _known: Pace = field(factory=lambda: Pace(1.0))
-    #: the page of the console, before anybody has signed in, and whoever would like to shut operators out
-    _strangers: Pace = field(factory=lambda: Pace(1.0))
-
-    async def wait(self) -> None:
-        """Until it is the turn of the current request. Raises Refused: there are too many."""
-        if request.path.startswith(_PROBES):
-            pace = self._probes
-        else:
-            pace = self._known if self.parts.access.knows(request) else self._strangers
-        pace.rate = float(self.parts.running.config.admin.max_requests_per_second)
-        wait = pace.turn(trio.current_time())
-        await trio.sleep(PATIENCE if wait is None else wait)
-        if wait is None:
-            seconds = {"Retry-After": str(round(PATIENCE))}
-            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "there are too many requests", headers=seconds)
 
 
 def all_routes(parts: Parts, live: Live) -> Iterator[Route]:
@@ -135,7 +107,6 @@ def _add_document(app: QuartTrio, parts: Parts, routes: list[Route]) -> None:
 
 
 async def _add_headers(answer: Response) -> Response:
-    """An answer is true for a moment, and is never to be taken for a page."""
-    answer.headers.setdefault("Cache-Control", "no-store")
-    answer.headers["X-Content-Type-Options"] = "nosniff"
+    for name, value in ANSWER_HEADERS.items():
+        answer.headers.setdefault(name, value)
     return answer

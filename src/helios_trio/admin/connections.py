@@ -10,6 +10,7 @@ Used by: admin.server.
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
 from typing import Any, Final
@@ -17,7 +18,7 @@ from typing import Any, Final
 import h11
 import structlog
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as ServerConfig
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -37,17 +38,26 @@ MOST: Final = 2000
 #: Seconds that a request's head may take to come, and that a connection may rest between two requests.
 _PATIENCE: Final = 5.0
 #: Seconds for the client to take what is sent, and to stop sending when the connection ends.
-_SEND_TIME_LIMIT, _LINGER = 10.0, 2.0
+SEND_TIME_LIMIT, _LINGER = 10.0, 2.0
 #: How it is found out that a silent client has gone, and for how long it may take nothing; seconds.
 _KEEPALIVE: Final = Keepalive(idle=20, interval=5, count=2, user_timeout=10)
 _CHUNK: Final = 64 * 1024
 #: Chunks that a client may still send then.
 _LAST_CHUNKS: Final = 64
 _EXTENSIONS: Final = b"sec-websocket-extensions"
-#: The name under which the application finds how to send bytes as they are, in the state of a scope.
-SEND_RAW: Final = "helios_trio.send_raw"
+#: The name under which the application finds a `Raw` in the state of a scope.
+RAW: Final = "helios_trio.raw"
 #: What may be asked for: a path, all of it (OPTIONS), or a whole URL.
 _TARGET: Final = re.compile(rb"/|\*\Z|https?://[^/?#\[\]]+/")
+
+
+@frozen
+class Raw:
+    """How bytes are sent as they are."""
+
+    send: Callable[[bytes], Awaitable[None]]
+    #: False: the network takes nothing now, and nothing was sent
+    send_at_once: Callable[[bytes], bool]
 
 
 class _Http(H11Protocol):
@@ -115,17 +125,20 @@ class Connection:
     config: ServerConfig
     context: WorkerContext
     transport: PlainTransport
+    _tasks: TaskGroup = field(factory=TaskGroup)
     _everything: trio.CancelScope = field(factory=trio.CancelScope)
     #: its deadline is infinite while a request is worked on
     _reading: trio.CancelScope = field(factory=trio.CancelScope)
     _sending: trio.Lock = field(factory=trio.Lock)
+    #: what the network has not taken yet of something that was sent at once
+    _rest: bytes = b""
 
     async def serve(self) -> None:
         """What goes wrong here is of no consequence to other connections."""
         try:
             with self._everything:
-                async with TaskGroup() as tasks:
-                    await self._read(self._protocol(tasks))
+                async with self._tasks:
+                    await self._read(self._protocol())
                     self._everything.cancel()
             await self._linger()
         except Exception as error:  # rule 40: whatever a client has found in the protocol
@@ -136,10 +149,12 @@ class Connection:
         if self._reading.deadline < inf:
             self._reading.cancel()
 
-    def _protocol(self, tasks: TaskGroup) -> _Http:
-        state = ConnectionState({SEND_RAW: self._send})
+    def _protocol(self) -> _Http:
+        state = ConnectionState({RAW: Raw(self._send, self._send_at_once)})
         client, server = _address(self.transport.peer), _address(self.transport.local)
-        return _Http(self.app, self.config, self.context, tasks, state, False, client, server, self._on_event)
+        return _Http(
+            self.app, self.config, self.context, self._tasks, state, False, client, server, self._on_event
+        )
 
     async def _read(self, protocol: _Http) -> None:
         """Until there is nothing more to come, or nothing more is wanted."""
@@ -160,15 +175,40 @@ class Connection:
 
     async def _send(self, data: bytes) -> None:
         """All of it, or it is over with this connection: nobody knows how much of it was sent."""
+        if (taken := self._push(data)) < len(data):
+            await self._send_rest(data[taken:])
+
+    async def _send_rest(self, data: bytes = b"") -> None:
+        """What is still to be sent of something else, and this."""
         sent = False
         try:
             async with self._sending:
-                with trio.move_on_after(_SEND_TIME_LIMIT), suppress(ConnectionLost):
+                data, self._rest = self._rest + data, b""
+                with trio.move_on_after(SEND_TIME_LIMIT), suppress(ConnectionLost):
                     await self.transport.send_all(data)
                     sent = True
         finally:
             if not sent:
                 self._everything.cancel()
+
+    def _send_at_once(self, data: bytes) -> bool:
+        """See `Raw.send_at_once`; what the network does not take of it is sent by a task."""
+        if (taken := self._push(data)) == 0:
+            return False
+        if taken < len(data):
+            self._rest = data[taken:]
+            self._tasks.spawn(self._send_rest)
+        return True
+
+    def _push(self, data: bytes) -> int:
+        """How many bytes of it the network takes just now; none while something else is being sent."""
+        if self._rest or self._sending.locked():
+            return 0
+        try:
+            return self.transport.send_nowait(data)
+        except ConnectionLost:
+            self._everything.cancel()
+            return len(data)
 
     async def _linger(self) -> None:
         """Read what the client is still sending: else the system might take our last words from it (RFC 9112, 9.6)."""

@@ -1,36 +1,69 @@
-"""`Pace`: how many requests are worked on in a second, so that the admin listener takes little from clients.
+"""`Queue`: how many requests are worked on in a second, so that the admin listener takes little from clients.
 
-Both share one event loop, and an answer costs milliseconds of it. Pure: time is an argument.
+Both share one event loop, and an answer costs milliseconds of it, also one that only says no. So refusals have a pace,
+too: whoever asks again and again is answered the later, the more there are. Pure: time is an argument.
 
-Used by: admin.api (has every request wait for its turn).
+Used by: admin.asgi (has every request wait for its turn).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from attrs import define
+from attrs import define, field, frozen
 
 #: Requests at once for which nobody waits: a page of the console with all its files, or a script's first moments.
 BURST: Final = 100
-#: Seconds that a request waits at most; one that would wait longer is refused then.
-PATIENCE: Final = 2.0
+#: Seconds that a request waits at most for its turn; one that would wait longer is refused.
+PATIENCE: Final = 5.0
+#: Seconds until it is told so, at least and at most.
+SOON, LATE = 2.0, 30.0
 
 
 @define
 class Pace:
     """A leaky bucket. Times in seconds."""
 
-    #: requests a second
+    #: in a second
     rate: float
+    #: for which nobody waits
+    burst: int = BURST
+    #: how long somebody may have to wait
+    patience: float = PATIENCE
     #: when the bucket is empty, if nothing comes any more
     _empty_at: float = 0.0
 
     def turn(self, now: float) -> float | None:
-        """Seconds until a request that has come now may be worked on; None: it is refused."""
+        """Seconds that whoever has come now waits; None: it would be too long."""
         empty_at = max(self._empty_at, now)
-        wait = empty_at - now - BURST / self.rate
-        if wait > PATIENCE:
+        wait = empty_at - now - self.burst / self.rate
+        if wait > self.patience:
             return None
         self._empty_at = empty_at + 1 / self.rate
         return max(0.0, wait)
+
+
+@frozen
+class Turn:
+    """What becomes of a request."""
+
+    #: seconds until then
+    wait: float
+    refused: bool = False
+
+
+@define
+class Queue:
+    """Requests of one kind."""
+
+    _turns: Pace = field(factory=lambda: Pace(1.0))
+    _refusals: Pace = field(factory=lambda: Pace(1.0, burst=0, patience=LATE - SOON))
+
+    def turn(self, now: float, rate: float) -> Turn:
+        """For a request that has come now, when `rate` of them are worked on in a second, and as many refused."""
+        self._turns.rate = self._refusals.rate = rate
+        wait = self._turns.turn(now)
+        if wait is not None:
+            return Turn(wait)
+        wait = self._refusals.turn(now)
+        return Turn(LATE if wait is None else SOON + wait, refused=True)

@@ -1,6 +1,6 @@
 """Errors of the admin listener as problem details (RFC 9457): also for paths and methods that do not exist.
 
-Used by: admin.api (registers the handlers), admin.access and admin.bodies (raise `Refused`).
+Used by: admin.api (registers the handlers), admin.asgi, admin.access and admin.bodies (raise `Refused`).
 """
 
 from __future__ import annotations
@@ -54,13 +54,7 @@ def problem(
 
     `code`, `hint` and `errors` (one for each fault) are members of our own, as the RFC allows.
     """
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "instance": (request if has_request_context() else websocket).path,
-    }
+    body = details(status, detail, (request if has_request_context() else websocket).path)
     if code:
         body["code"] = code
     if hint:
@@ -68,6 +62,17 @@ def problem(
     if errors := [{"path": each.path, "message": each.message} for each in faults]:
         body["errors"] = errors
     return Response(json.dumps(body), status, content_type=MEDIA_TYPE)
+
+
+def details(status: int, detail: str, instance: str) -> dict[str, Any]:
+    """The members that the RFC has; `instance` is the path that was asked for."""
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+    }
 
 
 async def on_refused(error: Refused) -> Response:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -17,7 +18,7 @@ from quart import Response, request, websocket
 from quart_trio import QuartTrio
 
 from helios_trio.admin.access import Access, Caller
-from helios_trio.admin.connections import SEND_RAW
+from helios_trio.admin.connections import RAW, Raw
 from helios_trio.admin.keys import Role
 from helios_trio.admin.live import Live
 from helios_trio.admin.parts import Parts
@@ -125,12 +126,12 @@ class _WebSocket:
     _heard: int = 0
     _second: float = field(factory=trio.current_time)
     _refusal: _Refused | None = None
-    _send_raw: Callable[[bytes], Awaitable[None]] = field(init=False)
+    _raw: Raw = field(init=False)
 
     async def serve(self) -> None:
         """Until one of both ends it."""
         await websocket.accept()
-        self._send_raw = websocket.scope["state"][SEND_RAW]
+        self._raw = websocket.scope["state"][RAW]
         try:
             caller = await self._introduced(self.parts.access)
             await self._tell(caller, _Asked.of(websocket.args, None, self.hub))
@@ -154,21 +155,27 @@ class _WebSocket:
     async def _tell(self, caller: Caller, asked: _Asked) -> None:
         with self.hub.reading(asked.topics, asked.after) as reader:
             await self._send(_hello(self.parts, self.hub, caller, asked))
+            reader.take = self._take
             async with trio.open_nursery() as nursery:
-                for work in (self._listen, self._pass_on):
+                for work in (self._listen, self._pass_on, partial(self._watch_key, caller)):
                     nursery.start_soon(self._until_refused, work, reader, nursery.cancel_scope)
         if self._refusal is not None:
             raise self._refusal
 
     async def _until_refused(
-        self, work: Callable[[Reader], Awaitable[None]], reader: Reader, both: trio.CancelScope
+        self, work: Callable[[Reader], Awaitable[None]], reader: Reader, everything: trio.CancelScope
     ) -> None:
-        """One of listening and talking; when it has come to its end, so has the other."""
+        """One of listening, talking and watching; when it has come to its end, so have the others."""
         try:
             await work(reader)
         except _Refused as refused:
             self._refusal = refused
-        both.cancel()
+        everything.cancel()
+
+    async def _watch_key(self, caller: Caller, _reader: Reader) -> None:
+        """Who may not look any more does not go on looking."""
+        await self.parts.access.wait_withdrawn(caller)
+        raise _Refused(_NO_KEY, "the API key was withdrawn")
 
     async def _listen(self, reader: Reader) -> None:
         """The client chooses other topics."""
@@ -206,9 +213,12 @@ class _WebSocket:
     async def _send(self, message: Message) -> None:
         """Raises _Refused: the network does not take it."""
         with trio.move_on_after(_SEND_TIME_LIMIT) as sending:
-            await self._send_raw(message.frame)
+            await self._raw.send(message.frame)
         if sending.cancelled_caught:
             raise _too_slow()
+
+    def _take(self, message: Message) -> bool:
+        return self._raw.send_at_once(message.frame)
 
     async def _close(self, code: int, reason: str) -> None:
         """Say so, and wait a moment for the client to go, too, which ends this task.
@@ -246,7 +256,7 @@ async def _server_sent(parts: Parts, hub: Hub, caller: Caller, asked: _Asked) ->
                     message = await reader.next()
                 if silence.cancelled_caught:
                     yield b": still here\n\n"
-                elif message is None:
+                elif message is None or not parts.access.is_good(caller):
                     return
                 else:
                     yield _event(message)

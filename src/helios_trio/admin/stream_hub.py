@@ -83,6 +83,8 @@ class Reader:
     """One who looks on: what it has not been sent yet."""
 
     topics: frozenset[str]
+    #: takes a message at once if it can, so that no task need wake up for it; False: it waits for `next`
+    take: Callable[[Message], bool] | None = None
     #: it was too slow, and hears nothing any more
     dropped: bool = False
     _pending: dict[tuple[str, int | None], Message] = field(factory=dict)
@@ -90,8 +92,10 @@ class Reader:
     _closing: bool = False
 
     def offer(self, message: Message) -> None:
-        """Keep it until it is sent; a picture replaces the one before."""
+        """Keep it until it is sent, unless it can be sent at once; a picture replaces the one before."""
         if message.topic not in self.topics or self.dropped:
+            return
+        if not self._pending and self.take is not None and self.take(message):
             return
         self._pending[message.topic, message.id] = message
         if len(self._pending) > BEHIND:

@@ -24,7 +24,8 @@ class AdminSettings:
     )
     health_without_key: WithoutKeyWord = key(
         WithoutKey.LOOPBACK,
-        "where /health and /metrics/prometheus can be read without a key: on a loopback listener, anywhere or nowhere",
+        "where /health and /metrics/prometheus can be read without a key: on a loopback listener (by an address or as "
+        "localhost), anywhere or nowhere",
     )
     admin_users: Annotated[tuple[str, ...], Texts()] = key(
         (),
@@ -36,8 +37,8 @@ class AdminSettings:
         (), "who may only look around there with SHOW", example=["exporter"]
     )
     max_requests_per_second: PositiveCount = key(
-        20,
+        10,
         "requests that the admin listener works on, so that it takes little time from clients; bursts of 100 are "
-        "served at once, others wait up to 2s and are refused then (429)",
+        "served at once, others wait up to 5s or are refused (429), which has the same limit",
     )
     pause_timeout: Seconds = key(30.0, "how long PAUSE and WAIT_CLOSE wait there; PAUSE then changes nothing")

@@ -1,0 +1,139 @@
+"""What stands around the admin application: refusals of its own, requests with a body and without."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from admin_parts import AS_OPERATOR, VIEWER, make_access, make_parts
+from attrs import define, field
+from quart import request
+from quart_trio import QuartTrio
+
+from helios_trio.admin.api import create_app
+from helios_trio.admin.asgi import Requests, Turns
+from helios_trio.admin.pacing import BURST
+
+
+@define
+class Exchange:
+    """One request, as a server would pass it on."""
+
+    headers: dict[str, str] = field(factory=dict)
+    messages: list[dict[str, Any]] = field(factory=lambda: [{"type": "http.request", "body": b""}])
+    path: str = "/api/v1/version"
+    method: str = "GET"
+    sent: list[Any] = field(factory=list)
+
+    async def of(self, app: Any) -> Exchange:
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": self.method,
+            "scheme": "http",
+            "path": self.path,
+            "query_string": b"",
+            "headers": [(name.lower().encode(), value.encode()) for name, value in self.headers.items()],
+            "client": ("127.0.0.1", 1),
+            "extensions": {},
+            "state": {},
+        }
+        await app(scope, self._receive, self._send)
+        return self
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def answered(self) -> dict[str, str]:
+        return {name.decode().lower(): value.decode() for name, value in self.sent[0]["headers"]}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(each.get("body", b"") for each in self.sent[1:])
+
+    async def _receive(self) -> dict[str, Any]:
+        await trio.lowlevel.checkpoint()
+        if not self.messages:
+            await trio.sleep_forever()
+        return self.messages.pop(0)
+
+    async def _send(self, message: Any) -> None:
+        self.sent.append(message)
+
+
+async def test_a_refusal_is_a_problem_like_any_other(autojump_clock: trio.testing.MockClock) -> None:
+    """Though Quart never hears of the request."""
+
+    async def nobody(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    turns = Turns(nobody, make_access(), lambda: 10)
+    exchanges = [Exchange(headers={"X-API-Key": VIEWER}) for _ in range(BURST + 150)]
+    async with trio.open_nursery() as nursery:
+        for each in exchanges:
+            nursery.start_soon(each.of, turns)
+    refused = [each for each in exchanges if each.status == 429]
+    assert 0 < len(refused) < 150
+    for each in refused:
+        assert each.answered["content-type"] == "application/problem+json"
+        assert each.answered["content-length"] == str(len(each.body))
+        assert each.answered["retry-after"] == "5"
+        assert (each.answered["cache-control"], each.answered["x-content-type-options"]) == (
+            "no-store",
+            "nosniff",
+        )
+        assert json.loads(each.body) == {
+            "type": "about:blank",
+            "title": "Too Many Requests",
+            "status": 429,
+            "detail": "there are too many requests",
+            "instance": "/api/v1/version",
+        }
+
+
+def echo() -> QuartTrio:
+    app = QuartTrio("echo")
+    app.asgi_http_class = Requests
+
+    @app.route("/api/v1/version", methods=["GET", "POST"])
+    async def said() -> bytes:
+        return await request.get_data()  # type: ignore[no-any-return]
+
+    return app
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("pieces", [[], [b""], [b"one"], [b"one", b"two", b""]])
+async def test_bodies_come_whole(declared: bool, pieces: list[bytes]) -> None:
+    """However many pieces they come in, and whether or not a header says that there is one."""
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": each, "more_body": True} for each in pieces
+    ]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+    headers = {"Content-Length": str(len(b"".join(pieces)))} if declared else {}
+    found = await Exchange(headers, messages, method="POST").of(echo())
+    assert (found.status, found.body) == (200, b"".join(pieces))
+
+
+async def test_whoever_goes_before_the_end_of_a_request() -> None:
+    """Has no answer, and nothing waits for the rest."""
+    with trio.fail_after(10):
+        await Exchange({}, [{"type": "http.disconnect"}]).of(echo())
+
+
+async def test_a_failing_view_is_a_problem_too() -> None:
+    """As with quart-trio's own tasks."""
+    app = create_app(make_parts())
+
+    @app.get("/broken")
+    async def broken() -> bytes:
+        raise RuntimeError("on purpose")
+
+    found = await Exchange(AS_OPERATOR, path="/broken").of(app)
+    assert (found.status, json.loads(found.body)["status"]) == (500, 500)
+    assert "on purpose" not in found.body.decode()
