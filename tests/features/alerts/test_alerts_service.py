@@ -17,7 +17,7 @@ from helios_trio.alerting import Alerting, alerting_of
 from helios_trio.config import Config, Secret, loads
 from helios_trio.config.alerts import AlertSettings, Severity
 from helios_trio.features.alerts.pacing import LONGEST_WISH
-from helios_trio.features.alerts.receiver import Delivery
+from helios_trio.features.alerts.receiver import FAREWELL, Delivery
 from helios_trio.features.alerts.service import AlertService
 from helios_trio.features.alerts.targets import PagerDuty, Slack, Target, Webhook, targets_of
 from helios_trio.migration.events import EventLog
@@ -111,7 +111,7 @@ async def test_a_dead_receiver_delays_no_other(autojump_clock: MockClock) -> Non
         assert scene.service.waiting == {"one": 5, "two": 0}
 
 
-async def test_whoever_notes_an_event_never_waits(mock_clock: MockClock) -> None:
+async def test_whoever_notes_an_event_never_waits(autojump_clock: MockClock) -> None:
     """A thousand alerts for a receiver that is dead: no time passes, and memory is bounded."""
     async with telling(two(), queue_size=10) as scene:
         scene.net.answer[ONE] = scene.net.answer[TWO] = lambda: None
@@ -197,7 +197,7 @@ async def test_receivers_change(mock_clock: MockClock) -> None:
         assert (len(scene.net.times(moved)), len(scene.net.times(TWO))) == (4, 1)
 
 
-async def test_the_same_receivers_go_on(mock_clock: MockClock) -> None:
+async def test_the_same_receivers_go_on(autojump_clock: MockClock) -> None:
     """A reload that changes nothing about them disturbs no attempt."""
     async with telling(two()) as scene:
         scene.net.answer[ONE] = lambda: None
@@ -206,6 +206,34 @@ async def test_the_same_receivers_go_on(mock_clock: MockClock) -> None:
         scene.service.reconfigure(two(), evolve(scene.service.delivery))
         await wait_all_tasks_blocked()
         assert scene.net.times(ONE) == [0]
+
+
+async def test_what_waits_when_the_proxy_ends_is_told(autojump_clock: MockClock) -> None:
+    """Once more each, also what waited for a second attempt; receivers that are gone get nothing."""
+    async with telling(two()) as scene:
+        scene.net.answer[ONE] = scene.net.answer[TWO] = lambda: BROKEN
+        for number in range(3):
+            scene.events.note(DOWN, f"node{number}")
+        await wait_all_tasks_blocked()
+        scene.service.reconfigure({"one": two()["one"]}, scene.service.delivery)
+        scene.net.answer.clear()
+    assert (len(scene.net.times(ONE)), len(scene.net.times(TWO))) == (4, 1)
+    assert (scene.service.counters["one"].sent, scene.service.counters["one"].dropped) == (3, 0)
+
+
+@pytest.mark.parametrize("answer", [None, BROKEN])
+async def test_the_proxy_does_not_wait_long_for_the_dead(
+    autojump_clock: MockClock, answer: Answer | None
+) -> None:
+    """What is not taken then is counted as dropped."""
+    async with telling(two()) as scene:
+        scene.net.answer[ONE] = lambda: answer
+        for number in range(3):
+            scene.events.note(DOWN, f"node{number}")
+        await wait_all_tasks_blocked()
+        began = trio.current_time()
+    assert trio.current_time() - began == pytest.approx(0.0 if answer else FAREWELL)
+    assert {name: each.dropped for name, each in scene.service.counters.items()} == {"one": 3, "two": 0}
 
 
 # -- made from a configuration -------------------------------------------------------------------------------------

@@ -18,12 +18,14 @@ from attrs import define, field, frozen
 from helios_trio.features.alerts.alert import Alert
 from helios_trio.features.alerts.pacing import FIRST, pause
 from helios_trio.features.alerts.targets import Target
-from helios_trio.net.post import Poster, open_poster
+from helios_trio.net.post import Answer, Poster, open_poster
 
 _log = structlog.get_logger(__name__)
 
 #: Seconds after which a file of authorities that cannot be read is read again.
 _FILE_RETRY: Final = 60.0
+#: Seconds for what still waits when the proxy ends.
+FAREWELL: Final = 3.0
 
 
 @define
@@ -33,7 +35,7 @@ class AlertCounters:
     sent: int = 0
     #: refused, or not delivered in time
     failed: int = 0
-    #: for which there was no room while others waited
+    #: for which there was no room while others waited, or no time at the end
     dropped: int = 0
 
 
@@ -124,6 +126,31 @@ class Receiver:
                 _log.error("no alerts can be sent", receiver=self.name, error=str(error))
                 await trio.sleep(_FILE_RETRY)
 
+    async def say_the_rest(self) -> None:
+        """The proxy ends: one attempt for each alert that waits, within `FAREWELL`. What is left counts as dropped."""
+        if self._current is not None:
+            self._queue.appendleft(self._current)
+            self._current = None
+        with trio.move_on_after(FAREWELL) as scope:
+            scope.shield = True
+            try:
+                await self._send_the_rest()
+            except Exception:  # a bug in telling somebody ends nothing else (rule 40)
+                _log.exception("alerts not delivered", receiver=self.name)
+        if self._queue:
+            _log.warning("alerts not delivered at the end", receiver=self.name, alerts=len(self._queue))
+        self.give_up_all()
+
+    async def _send_the_rest(self) -> None:
+        async with self.opener(self.delivery.ca_file) as poster:
+            while self._queue and (await self._attempt(poster, self._queue[0])).accepted:
+                self._queue.popleft()
+                self.counters.sent += 1
+
+    async def _attempt(self, poster: Poster, waiting: _Waiting) -> Answer:
+        document = self.target.document(waiting.alert, self.clock())
+        return await poster.post(document, time_limit=self.delivery.timeout)
+
     async def _deliver_all(self, poster: Poster) -> None:
         while True:
             while not self._queue:
@@ -142,8 +169,7 @@ class Receiver:
         while True:
             await trio.sleep_until(self._quiet_until)
             attempt += 1
-            document = self.target.document(waiting.alert, self.clock())
-            answer = await poster.post(document, time_limit=self.delivery.timeout)
+            answer = await self._attempt(poster, waiting)
             if answer.accepted:
                 self.counters.sent += 1
                 self._overflows = False

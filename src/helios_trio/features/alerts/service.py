@@ -53,7 +53,7 @@ class AlertService:
         return {name: receiver.waiting for name, receiver in self._receivers.items()}
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled; what has happened before is told, too, as far as it is kept."""
+        """Run until cancelled, then try what waits once more; what happened before is told, as far as it is kept."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
@@ -127,4 +127,8 @@ class AlertService:
 
 async def _run_within(scope: trio.CancelScope, receiver: Receiver) -> None:
     with scope:
-        await receiver.run()
+        try:
+            await receiver.run()
+        finally:
+            if not scope.cancel_called:  # it is not another receiver that goes on: the proxy ends
+                await receiver.say_the_rest()
