@@ -10,10 +10,14 @@ from contextlib import AbstractContextManager, ExitStack
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from helios_trio.control.setup import SetupSettings, setup_sql
 from helios_trio.embedded import BlockingCluster, EmbeddedNode, start_blocking
 from helios_trio.testing.running import ProxyProcess, running_proxy
+
+settings.register_profile("short", deadline=None, max_examples=60)
+settings.register_profile("long", deadline=None, max_examples=300)
 
 _PROXIES = pytest.StashKey[list[ProxyProcess]]()
 _MARKS = pytest.StashKey[dict[int, int]]()
@@ -173,6 +177,12 @@ def proxy_statement(proxy_for: Callable[[str], ProxyProcess]) -> ProxyProcess:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--every-mode`: also the combinations of exchange and mode, and the long tests, that a short run leaves out."""
     parser.addoption("--every-mode", action="store_true", help="leave nothing out")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis without a deadline for an example: tests never assert times."""
+    profile = "long" if config.getoption("--every-mode") else "short"
+    settings.load_profile(profile)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
