@@ -14,7 +14,7 @@ import trio
 
 from harness.replicas import Address, config_of
 from harness.servers import DATABASE, USER
-from helios_trio.assembly import assemble
+from helios_trio.composition.assembly import assemble
 from helios_trio.config.loader import loads
 from helios_trio.features.routing.router import Router
 from helios_trio.features.routing.session import RoutedSession
@@ -101,26 +101,27 @@ async def _running(servers: Mapping[str, Address]) -> AsyncIterator[tuple[Router
     """The parts of a proxy inside this process, and a session of a real client."""
     config = loads(config_of(servers, EVERYTHING), {}, source="bench", folder=Path.cwd())
     parts = assemble(config, None)
-    assert parts.directing is not None, "routing is on"
-    assert parts.breaking is not None, "circuits are on"
+    core, activities = parts.core, parts.activities
+    assert activities.directing is not None, "routing is on"
+    assert activities.breaking is not None, "circuits are on"
     (listener,) = await open_listeners(config.proxy.listen_address)
     host, _, port = str(listener.address).rpartition(":")
-    async with trio.open_nursery() as core:
-        core.start_soon(parts.readiness.run)
-        await core.start(parts.pools.run)
-        await core.start(parts.watching.run)
-        await core.start(parts.directing.run)
-        await core.start(parts.breaking.run)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(core.readiness.run)
+        await nursery.start(core.pools.run)
+        await nursery.start(activities.watching.run)
+        await nursery.start(activities.directing.run)
+        await nursery.start(activities.breaking.run)
         async with trio.open_nursery() as clients:
-            clients.start_soon(serve_listener, listener, parts.proxy.serve_client, clients)
+            clients.start_soon(serve_listener, listener, core.proxy.serve_client, clients)
             async with _client(host, int(port)):
-                (session,) = parts.proxy.sessions.values()
+                (session,) = core.proxy.sessions.values()
                 assert isinstance(session, RoutedSession), "it is what a router makes"
-                yield parts.directing.router, session
+                yield activities.directing.router, session
             clients.cancel_scope.cancel()
         listener.close()
-        parts.hubs.close()
-        core.cancel_scope.cancel()
+        core.hubs.close()
+        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import trio
 from attrs import frozen
 
 from harness.servers import Target, twins_config
-from helios_trio.assembly import assemble
+from helios_trio.composition.assembly import assemble
 from helios_trio.config.loader import loads
 from helios_trio.migration.fleet import LocalFleet
 from helios_trio.net.listener import open_listeners, serve_listener
@@ -38,17 +38,16 @@ class Inside:
 async def running_inside(direct: Target) -> AsyncIterator[Inside]:
     """Serve clients until the end of the block; they should have left by then."""
     config = loads(twins_config(direct), {}, source="bench", folder=Path.cwd())
-    parts = assemble(config, None)
+    core = assemble(config, None).core
     (listener,) = await open_listeners(config.proxy.listen_address)
     host, _, port = str(listener.address).rpartition(":")
-    async with trio.open_nursery() as core:
-        core.start_soon(parts.readiness.run)
-        await core.start(parts.pools.run)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(core.readiness.run)
+        await nursery.start(core.pools.run)
         async with trio.open_nursery() as clients:
-            clients.start_soon(serve_listener, listener, parts.proxy.serve_client, clients)
-            fleet = LocalFleet(parts.proxy, parts.pools, parts.hubs, parts.directory)
-            yield Inside(Target("inside", host, int(port)), parts.proxy, fleet)
+            clients.start_soon(serve_listener, listener, core.proxy.serve_client, clients)
+            yield Inside(Target("inside", host, int(port)), core.proxy, core.fleet)
             clients.cancel_scope.cancel()
         listener.close()
-        parts.hubs.close()
-        core.cancel_scope.cancel()
+        core.hubs.close()
+        nursery.cancel_scope.cancel()

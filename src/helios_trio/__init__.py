@@ -31,7 +31,7 @@ The nouns, and where they live:
   `Appointment` is what Patroni or an operator says instead, the `Herald` tells what has changed.
 * `Readiness` (`net/`) - one epoll for all sockets through which bytes merely pass, served by one Trio task.
 * `EmbeddedCluster` (`embedded/`) - a real PostgreSQL cluster from a wheel: the default of `serve`.
-* `Assembly` - all of these, made from one `Config` and wired to each other; `app` runs them.
+* `Assembly` (`composition/`) - all of these, made from one `Config` and wired to each other; `app` runs them.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Composition root: from a configuration to parts to nurseries. The only module that knows everybody.
+"""From the parts of a proxy to nurseries: starts what `composition` has made, serves, drains, and reloads.
 
 Used by: cli (`helios serve`).
 """
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 import trio
@@ -23,7 +24,7 @@ from helios_trio.admin.live import Live
 from helios_trio.admin.parts import Reloaded
 from helios_trio.admin.server import serve_admin
 from helios_trio.announcement import Announcement, announce
-from helios_trio.assembly import Assembly, assemble
+from helios_trio.composition.assembly import Assembly, assemble
 from helios_trio.config import Config, changes, keep_running, load
 from helios_trio.control.setup import SetupSettings, apply
 from helios_trio.embedded import EmbeddedCluster, open_cluster
@@ -161,41 +162,52 @@ async def run(parts: Assembly, options: ServeOptions, listeners: list[Listener],
     gc.freeze()  # modules and parts live as long as the process: no need to look at them again and again
     gc.set_threshold(_COLLECT_AFTER)
     admin_stop = trio.Event()
-    async with trio.open_nursery() as core:
-        core.start_soon(parts.readiness.run)
-        await core.start(parts.alerting.run)
-        await core.start(parts.pools.run)
-        await core.start(parts.watching.run)
-        if parts.moving.migrations is not None:
-            await core.start(parts.moving.migrations.run)
-        if parts.primaries is not None:
-            await core.start(parts.primaries.run)
-        if parts.recovering is not None:
-            await core.start(parts.recovering.run)
-        if parts.directing is not None:
-            await core.start(parts.directing.run)
-        if parts.breaking is not None:
-            await core.start(parts.breaking.run)
-        if parts.observing is not None:
-            await core.start(parts.observing.run)
-        if parts.cluster is not None:
-            core.start_soon(parts.cluster.watch)
-        core.start_soon(parts.watchdog.run)
-        core.start_soon(parts.consoles.run)
-        core.start_soon(manager.keep_alive)
+    async with trio.open_nursery() as needed:
+        await _start_parts(needed, parts)
+        needed.start_soon(manager.keep_alive)
         parts.admin.running.reload = partial(reload, parts, options, manager)
         parts.admin.running.stop = told.end
         told.reload = partial(_reload_on_signal, parts.admin.running.reload)
         live = Live.of(parts.admin)
-        core.start_soon(live.run)
+        needed.start_soon(live.run)
         async with trio.open_nursery() as asked:
             admin = await _start_admin(asked, parts, live, admin_stop)
             await _serve_clients(parts, options, listeners, told, manager, admin)
             live.hub.close()
             admin_stop.set()
             asked.cancel_scope.deadline = trio.current_time() + _LAST_ANSWERS
-        parts.hubs.close()
-        core.cancel_scope.cancel()
+        parts.core.hubs.close()
+        needed.cancel_scope.cancel()
+
+
+class _Started(Protocol):
+    """Runs until it is cancelled, and says when others can rely on it."""
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None: ...
+
+
+async def _start_parts(nursery: trio.Nursery, parts: Assembly) -> None:
+    """Start what all clients need, each when those before it run."""
+    core, activities = parts.core, parts.activities
+    nursery.start_soon(core.readiness.run)
+    in_order: list[_Started | None] = [
+        activities.alerting,
+        core.pools,
+        activities.watching,
+        activities.moving.migrations,
+        activities.primaries,
+        activities.recovering,
+        activities.directing,
+        activities.breaking,
+        activities.observing,
+    ]
+    for each in in_order:
+        if each is not None:
+            await nursery.start(each.run)
+    if core.cluster is not None:
+        nursery.start_soon(core.cluster.watch)
+    nursery.start_soon(parts.watchdog.run)
+    nursery.start_soon(parts.consoles.run)
 
 
 async def _serve_clients(
@@ -207,11 +219,12 @@ async def _serve_clients(
     admin: str | None,
 ) -> None:
     """Let clients in until told to stop, and those who are there come to an end."""
+    core = parts.core
     async with trio.open_nursery() as clients:
         async with trio.open_nursery() as accepting:
             for listener in listeners:
-                accepting.start_soon(serve_listener, listener, parts.proxy.serve_client, clients)
-            announcement = announce(listeners, admin, parts.made_key, parts.topology, parts.cluster)
+                accepting.start_soon(serve_listener, listener, core.proxy.serve_client, clients)
+            announcement = announce(listeners, admin, parts.made_key, core.topology, core.cluster)
             _say_ready(announcement, options, manager)
             await told.stop.wait()
             accepting.cancel_scope.cancel()
@@ -243,7 +256,7 @@ def _say_ready(announcement: Announcement, options: ServeOptions, manager: Servi
 
 async def _drain(parts: Assembly, told: Signals) -> None:
     """Let transactions end, within the configured time and until told a second time."""
-    proxy, seconds = parts.proxy, parts.config.proxy.drain_timeout
+    proxy, seconds = parts.core.proxy, parts.config.proxy.drain_timeout
     _log.info("draining", clients=len(proxy.sessions), seconds=seconds)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when, told.stop_now, nursery.cancel_scope)
@@ -252,7 +265,7 @@ async def _drain(parts: Assembly, told: Signals) -> None:
     proxy.shut_down()
     with trio.move_on_after(_LAST_WORDS):
         await proxy.wait_empty()
-        await parts.pools.wait_stopped()
+        await parts.core.pools.wait_stopped()
 
 
 async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:

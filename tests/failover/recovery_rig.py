@@ -14,7 +14,7 @@ import trio
 from attrs import define, field
 
 from helios_trio.app import ServeOptions, Signals, run
-from helios_trio.assembly import Assembly, assemble
+from helios_trio.composition.assembly import Assembly, assemble
 from helios_trio.config.loader import loads
 from helios_trio.control.connection import ControlConnection
 from helios_trio.failover.acknowledged import Acknowledged
@@ -26,7 +26,6 @@ from helios_trio.failover.recovery_means import RecoveryMeans, ReplaySettings
 from helios_trio.failover.sequence_marks import SequenceMarks
 from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import RecoverableSession
-from helios_trio.migration.fleet import LocalFleet
 from helios_trio.net.listener import open_listeners
 from helios_trio.pipeline.rescue import Urgency
 
@@ -106,7 +105,6 @@ async def recovering_proxy(
     host, port = through or address
     text = CONFIG.format(host=host, port=port, mode=mode)
     parts = assemble(loads(text, {}, source="recovery_rig", folder=Path.cwd()), None)
-    fleet = LocalFleet(parts.proxy, parts.pools, parts.hubs, parts.directory)
     primaries, counters = SameServer(), ReplayCounters()
 
     async def connect(backend: str, database: str) -> ControlConnection:
@@ -118,7 +116,7 @@ async def recovering_proxy(
     means = RecoveryMeans(
         primaries=primaries,
         outcomes=OutcomeResolver(connect=connect),
-        place_of=fleet.place_of,
+        place_of=parts.core.fleet.place_of,
         settings=ReplaySettings(time_limit=20.0),
         counters=counters,
         sequences=SequenceMover(connect),
@@ -138,7 +136,7 @@ async def recovering_proxy(
             session.guard_commits(lambda: str(uuid4()), singles=True, by_xid=by_xid)
         return session
 
-    parts.proxy.make_session = make_session
+    parts.core.proxy.make_session = make_session
     told = Signals()
     listeners = await open_listeners(parts.config.proxy.listen_address)
     with trio.fail_after(time_limit):

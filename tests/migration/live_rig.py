@@ -16,7 +16,7 @@ import trio
 from attrs import define
 
 from helios_trio.app import ServeOptions, Signals, run
-from helios_trio.assembly import Assembly, assemble
+from helios_trio.composition.assembly import Assembly, assemble
 from helios_trio.config.loader import loads
 from helios_trio.migration.fleet import LocalFleet
 from helios_trio.net.listener import open_listeners
@@ -89,7 +89,7 @@ class Live:
 
     def only_session(self) -> Session:
         """The session there is."""
-        (found,) = self.parts.proxy.sessions.values()
+        (found,) = self.parts.core.proxy.sessions.values()
         return found
 
 
@@ -106,10 +106,9 @@ async def live_proxy(address: tuple[str, int], mode: str, time_limit: float = 60
     parts = assemble(config, None)
     told = Signals()
     listeners = await open_listeners(config.proxy.listen_address)
-    fleet = LocalFleet(parts.proxy, parts.pools, parts.hubs, parts.directory)
     with trio.fail_after(time_limit):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run, parts, ServeOptions(), listeners, told)
-            yield Live(parts, fleet, int(str(listeners[0].address).rpartition(":")[2]))
+            yield Live(parts, parts.core.fleet, int(str(listeners[0].address).rpartition(":")[2]))
             told.stop.set()
             told.stop_now.set()

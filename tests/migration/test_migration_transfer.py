@@ -126,7 +126,7 @@ async def nothing(dialogue: Dialogue) -> None:
 
 async def alone(live: Live) -> None:
     """Wait until no session is left."""
-    await live.parts.proxy.wait_empty()
+    await live.parts.core.proxy.wait_empty()
 
 
 async def fail(dialogue: Dialogue) -> None:
@@ -330,7 +330,7 @@ async def test_a_held_backend_holds_everybody(mode: str, direct_address: tuple[s
         await idle.ask("SELECT 1")
         await busy.ask("BEGIN")
         await busy.ask("SELECT 1")
-        name = here(next(iter(live.parts.proxy.sessions.values())))
+        name = here(next(iter(live.parts.core.proxy.sessions.values())))
         report = await live.fleet.hold(name, time_limit=0.2)
         assert (len(report.held), len(report.busy)) == (1, 1)
         answers: list[Any] = []

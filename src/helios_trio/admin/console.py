@@ -3,7 +3,7 @@
 It speaks as PgBouncer's does, so that psql, exporters and dashboards made for that work. No server is needed for it,
 and nothing of it reaches one. Each client has its conversation in the nursery of its connection.
 
-Used by: assembly (makes it, gives the proxy its `console_of`), app (runs it).
+Used by: composition.assembly (makes it, gives the proxy its `console_of`), app (runs it).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Everybody proves who they are as to a real database (`proxy.login`; rules may na
 method trust on loopback, but the account that the proxy runs as: it may stop the process anyway, so on a unix socket
 it is let in without a password as user `pgbouncer` or `helios`, as PgBouncer does.
 
-Used by: admin.console (asks), assembly (puts the login together).
+Used by: admin.console (asks), composition.letting_in (puts the login together).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Keys are made by us from 256 random bits, so that a plain SHA-256 of them tells 
 guess, and nothing that a slow hash would protect. A line of the file is `name role sha256:HEX`, or that and
 `database_user=NAME`; `#` begins a comment.
 
-Used by: admin.access, assembly (reads the file), cli (`helios admin create-key`).
+Used by: admin.access, composition (reads the file), cli (`helios admin create-key`).
 """
 
 from __future__ import annotations

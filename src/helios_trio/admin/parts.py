@@ -1,6 +1,6 @@
 """The parts of the proxy that the admin listener shows and gives orders to.
 
-Used by: assembly (makes it), all of this room.
+Used by: composition.showing (makes it), all of this room.
 """
 
 from __future__ import annotations

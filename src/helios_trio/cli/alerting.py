@@ -83,7 +83,7 @@ def _documents(config: Config) -> Mapping[str, Sequence[Document]]:
 def _trial(config: Config, now: float) -> tuple[Alert, Alert]:
     from attrs import evolve
 
-    from helios_trio.alerting import naming_of
+    from helios_trio.composition.alerting import naming_of
     from helios_trio.config.alerts import Severity
     from helios_trio.features.alerts.alert import Alert, Status
 

@@ -4,7 +4,7 @@ The topology says that it has learned something of a server, a provider that a m
 finds out what is new and tells that, once. A listener that is a function is called at once, in the order of listening,
 and must not wait; one that reads from a channel may be slow, and misses what does not fit in its channel.
 
-Used by: app (makes it, writes events down), cluster.provider_patroni (tells of members).
+Used by: composition.watching (makes it, writes events down), cluster.provider_patroni (tells of members).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ its server process may outlive the postmaster for a while (rule 25), and it may 
 somebody has seen a sign of death (`probe_now`), or the kept connection is lost, a new one decides. What is made of
 the answers is decided in `cluster.topology`.
 
-Used by: app (runs it), failover (`probe_now`).
+Used by: composition.watching (makes it, runs it), failover (`probe_now`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ For pg_auto_failover, Stolon, repmgr and whatever else promotes: `set` names the
 until `confirm`, which is refused while that server does not answer as a primary; `clear` ends it. What was said is kept
 in a file, so that a restart of the proxy does not undo it.
 
-Used by: app (makes it), admin.primary (gives orders).
+Used by: composition.watching (makes it), admin.primary (gives orders).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A leader that Patroni names is pending until it answers as a primary itself; then it gets the writes. As long as no
 member answers, what was known stays: clients wait at a primary that is down rather than go astray.
 
-Used by: app (makes and runs it).
+Used by: composition.watching (makes and runs it).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Writes stay where they are until a switchover; reads can go before. A share is a `Diversion` that is said of reads only:
 whether a session belongs to it is decided by the same hash, so nobody's reads hop while the share grows.
 
-Used by: migration (puts shares in force and ends them), features.routing.moved_reads (asks at each read), directing.
+Used by: migration (puts shares in force and ends them), features.routing.moved_reads (asks at each read),
+composition.directing.
 """
 
 from __future__ import annotations

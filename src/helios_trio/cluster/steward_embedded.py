@@ -3,7 +3,7 @@
 An old primary is shut down, rewound and started as a standby, and a read-only setting is one that ends with the
 server's next start. Promotion is by SQL as with any server, which takes milliseconds; the cluster is told afterwards.
 
-Used by: app (makes it when there are no backends in the configuration), migration.switchover.
+Used by: composition.moving (makes it when there are no backends in the configuration), migration.switchover.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ For servers that somebody else runs: it can promote a standby, but cannot turn a
 polls, as PostgreSQL 12 to 18 have no event for what is waited for; both ends are next to each other, so a look
 costs less than a millisecond. Works with the rights that `helios setup` gives (`control.setup`).
 
-Used by: app (makes it), migration.switchover, cluster.steward_embedded (builds on it).
+Used by: composition.moving (makes it), migration.switchover, cluster.steward_embedded (builds on it).
 """
 
 from __future__ import annotations

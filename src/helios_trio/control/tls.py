@@ -1,6 +1,6 @@
 """TLS of control connections: what is configured for clients' connections to a server, in libpq's words.
 
-Used by: assembly and cli.doctor (connect with it).
+Used by: composition.control and cli.doctor (connect with it).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Notes need what `helios setup` creates in each database (`control.setup_commits`). `TokenDatabases` knows which have it;
 `CommitCleaner` deletes from those.
 
-Used by: app (makes both, runs the cleaner), failover's sessions (ask before they note).
+Used by: composition.recovering (makes both, runs the cleaner), failover's sessions (ask before they note).
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ say so (`suspect`), and wait (`settled`) until the primary is found: the old one
 are let go by urgency (`failover.turns`), a group at a time. Former primaries are taken care of afterwards
 (`failover.aftermath`).
 
-Used by: failing_over (makes it), app (runs it), proxy (through `pipeline.rescue.Primaries`), admin (shows it).
+Used by: composition.failing_over (makes it), app (runs it), proxy (through `pipeline.rescue.Primaries`), admin (shows
+it).
 """
 
 from __future__ import annotations

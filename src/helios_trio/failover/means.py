@@ -1,6 +1,6 @@
 """What all failovers of a process work with, given by the constructor.
 
-Used by: failover.controller, failover.succession; failing_over (makes it).
+Used by: failover.controller, failover.succession; composition.failing_over (makes it).
 """
 
 from __future__ import annotations

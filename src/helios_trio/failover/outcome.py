@@ -5,7 +5,7 @@ is its server process; a COMMIT that waits for a standby shows nothing to anybod
 promoted has replayed all it ever will of its predecessor, which is fenced. What then decides is the transaction's
 token (`control.setup_commits`), or its transaction id where there is no token.
 
-Used by: app (makes it), failover's recovery of sessions (asks).
+Used by: composition.recovering (makes it), failover's recovery of sessions (asks).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Its client waits meanwhile, and is told the truth whatever happens: nothing if a
 is gone and may be tried again; 08007 if nobody can tell what became of it; FATAL 57P01 if it had something that died
 with the server and cannot be had again (rules 26 to 32).
 
-Used by: recovering.
+Used by: composition.recovering.
 """
 
 from __future__ import annotations

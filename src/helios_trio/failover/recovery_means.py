@@ -1,6 +1,6 @@
 """What the recovery of a session needs of the rest of the proxy, and how it is configured.
 
-Used by: failover.recovery, failover.repetition, recovering (makes them).
+Used by: failover.recovery, failover.repetition, composition.recovering (makes them).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 On connections of the proxy's own: in a client's session a draw would change what currval() says there. Sessions that
 replay at the same time share one connection per database, and what one has moved the others need not.
 
-Used by: app (makes it), failover's replay.
+Used by: composition.recovering (makes it), failover's replay.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ It keeps a journal of what its client and the server have said to each other sin
 connection is lost it does not end: its client is kept waiting, and `failover.recovery` brings it to a server that takes
 writes, does the open transaction again there, and lets the session go on as if nothing had happened.
 
-Used by: failing_over (makes them), failover.recovery.
+Used by: composition.recovering (makes them), failover.recovery.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Counts how moves of sessions end, whoever ordered them: a fleet around the fleet.
 
-Used by: assembly (puts it around the real one), admin.metric_table (shows the counters).
+Used by: composition.moving (puts it around the real one), admin.metric_table (shows the counters).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`LocalFleet`: the sessions of this process, as migration, switchover and the admin room reach them.
 
-Used by: assembly (makes it), migration, admin.
+Used by: composition.core (makes it), migration, admin.
 """
 
 from __future__ import annotations

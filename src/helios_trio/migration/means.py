@@ -1,6 +1,6 @@
 """What a migration works with, given by the constructor: the sessions, where they are placed, how servers do.
 
-Used by: migration.migration, migration.movement, migration.orchestrator (makes it).
+Used by: migration.migration, migration.movement, migration.orchestrator; composition.moving (makes it).
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ their clients have only waited. From then on there is only forward, and what a s
 target has been promoted is never guessed: it is asked until it says so. If it never does, it is fenced, and the
 source goes on; where it cannot be fenced, the source stays read-only, as two writable copies are worse than none.
 
-Used by: app (makes it), migration.orchestrator (immediate mode over physical replication), admin (starts and shows it).
+Used by: composition.moving (makes it), migration.orchestrator (immediate mode over physical replication), admin
+(starts and shows it).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Runs `auth_query`: one kept connection as the user that may read password verifiers.
 
-Used by: app, which gives `run` to `proxy.auth_secrets.AuthQuery`.
+Used by: composition.letting_in, which gives `run` to `proxy.auth_secrets.AuthQuery`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where a client goes: from the database and user it asks for to a server, a pool and the settings that hold there.
 
-Used by: proxy.serving (for every client), app (makes it, replaces its configuration at a reload).
+Used by: proxy.serving (for every client), composition.core (makes it, replaces its configuration at a reload).
 """
 
 from __future__ import annotations

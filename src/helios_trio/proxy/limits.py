@@ -1,6 +1,6 @@
 """Limits that hold for all clients of a process, and what has happened to its clients.
 
-Used by: proxy.serving (obeys, counts), letting_in (makes them from the configuration), admin (shows them).
+Used by: proxy.serving (obeys, counts), composition.letting_in (makes them from the configuration), admin (shows them).
 """
 
 from __future__ import annotations

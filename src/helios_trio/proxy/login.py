@@ -1,6 +1,7 @@
 """Who a client is, put together from its socket and start-up packet, and taken through authentication.
 
-Used by: app (makes one from the configuration, again at each reload), proxy.serving (asks it for every client).
+Used by: composition.letting_in (makes one from the configuration, again at each reload), proxy.serving (asks it for
+every client).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One client from accept to goodbye: admission, pool, greeting, session. Each in a nursery of its own.
 
-Used by: app (gives `Proxy.serve_client` to the listeners, drains and reloads).
+Used by: composition.core (makes it), app (gives `Proxy.serve_client` to the listeners, drains and reloads).
 """
 
 from __future__ import annotations

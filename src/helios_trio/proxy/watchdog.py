@@ -3,7 +3,7 @@
 A deadline per request would cost each of them a heap operation, so the sessions only note when something happened
 last and one task walks over them, often enough for the shortest limit. With no limit configured it does not run.
 
-Used by: app.
+Used by: composition.assembly (makes it), app (runs it).
 """
 
 from __future__ import annotations

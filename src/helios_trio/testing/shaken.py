@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from helios_trio import app
-from helios_trio.assembly import Assembly, assemble
 from helios_trio.cli import main
+from helios_trio.composition.assembly import Assembly, assemble
 from helios_trio.config import Config
 from helios_trio.embedded import EmbeddedCluster
 from helios_trio.failover.session import RecoverableSession
@@ -79,11 +79,11 @@ class ShakenSession(RecoverableSession):
 def assemble_shaken(config: Config, cluster: EmbeddedCluster | None) -> Assembly:
     """The parts of a proxy whose sessions are never left in peace."""
     parts = assemble(config, cluster)
-    fleet = LocalFleet(parts.proxy, parts.pools, parts.hubs, parts.directory)
+    core, recovering = parts.core, parts.activities.recovering
     report = os.environ.get(REPORT_VARIABLE)
-    ShakenSession.shaker = Shaker(fleet, list(parts.topology.nodes), Path(report) if report else None)
-    assert parts.recovering is not None, "failover is on where nothing is said"
-    parts.recovering.session_type = ShakenSession
+    ShakenSession.shaker = Shaker(core.fleet, list(core.topology.nodes), Path(report) if report else None)
+    assert recovering is not None, "failover is on where nothing is said"
+    recovering.session_type = ShakenSession
     return parts
 
 

@@ -25,13 +25,13 @@ from helios_trio.cli.doctor.about_files import (
 )
 from helios_trio.cli.doctor.findings import Finding, ok, warning, wrong
 from helios_trio.cli.doctor.listening import RunningProxy
+from helios_trio.composition.moving import state_folder
+from helios_trio.composition.watching import patroni_access
 from helios_trio.config import BackendSettings, Config, TopologyProvider
 from helios_trio.config.words import AuthMethod
 from helios_trio.errors import ConfigError
-from helios_trio.moving import state_folder
 from helios_trio.net.tls import ClientTLS, ServerTLS
 from helios_trio.proxy.userlist import AuthFile
-from helios_trio.watching import patroni_access
 
 _SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn")
 

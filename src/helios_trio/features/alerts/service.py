@@ -2,7 +2,7 @@
 
 Whoever notes an event is delayed by a look into a table, whatever the receivers do.
 
-Used by: alerting (makes and runs it), admin.metric_alerts.
+Used by: composition.alerting (makes and runs it), admin.metric_alerts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The page of the web console that shows the circuits.
 
-Used by: assembly (where circuit breakers are on).
+Used by: composition.showing (where circuit breakers are on).
 """
 
 from __future__ import annotations

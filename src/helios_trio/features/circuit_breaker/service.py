@@ -5,7 +5,7 @@ backend whose circuit opens are moved in a planned way, so many at a time, by wh
 place; those that cannot be moved stay, and get what the circuit says. A backend that takes writes and does not answer
 is pointed out to whoever takes over from it.
 
-Used by: wiring (makes it), app (runs it).
+Used by: composition.breaking (makes it, runs it).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A standby at its limit would come and go with every probe; so it comes back only when it has been well below the limit
 for a while.
 
-Used by: directing (makes it, tells it what probes have seen), features.routing (through `pipeline.routing.Filter`).
+Used by: composition.directing (makes it, tells it what probes have seen), features.routing (through
+`pipeline.routing.Filter`).
 """
 
 from __future__ import annotations

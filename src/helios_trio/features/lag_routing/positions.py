@@ -3,7 +3,7 @@
 Each server has one connection and one question under way; whoever asks meanwhile shares the next one, as an answer
 counts only if it was asked for after the write. What probes have told counts as well.
 
-Used by: features.routing (through `pipeline.freshness.Freshness`), directing (makes it, runs it).
+Used by: features.routing (through `pipeline.freshness.Freshness`), composition.directing (makes it, runs it).
 """
 
 from __future__ import annotations

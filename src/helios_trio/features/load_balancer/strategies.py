@@ -3,7 +3,7 @@
 Each knows only what it has chosen before. A server of weight 0 is taken where no other is left. Where servers are
 equal, the one that was chosen longest ago is taken: that is fair whatever servers are offered each time.
 
-Used by: assembly (`strategy_of`), routing core (asks).
+Used by: composition.deciding (`strategy_of`), routing core (asks).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A preference and no filter: where the standby has been refused - it lags, it lac
 others serve, and no client gets an error for the sake of a migration. What a client asks for itself, by a hint or by
 `SET helios.route`, comes first.
 
-Used by: directing (puts it before all other preferences).
+Used by: composition.deciding (puts it before all other preferences).
 """
 
 from __future__ import annotations

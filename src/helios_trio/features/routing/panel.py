@@ -1,6 +1,6 @@
 """The page of the web console that shows rules, and what was learned about statements.
 
-Used by: assembly (where requests are routed).
+Used by: composition.showing (where requests are routed).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The preferences of the configuration in their order, and what they must know of a question.
 
-Used by: directing (makes a new list at each reload).
+Used by: composition.deciding (makes a new list at each reload).
 """
 
 from __future__ import annotations

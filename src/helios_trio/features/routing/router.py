@@ -3,7 +3,7 @@
 Pure but for the pools it finds connections in: deciding never waits. What must be waited for - a floor, a standby that
 is nearly there, a pool that does not exist yet - is done by the session's own task (`features.routing.session`).
 
-Used by: directing (makes it), features.routing.session (asks), admin (shows the counters).
+Used by: composition.directing (makes it), features.routing.session (asks), admin (shows the counters).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A change is on the disk before it is in force and before whoever ordered it is answered. Orders wait for each other.
 
-Used by: directing (makes it), admin.routing_rules (gives orders).
+Used by: composition.directing (makes it), admin.routing_rules (gives orders).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ connection that takes the writes is its own from first to last: parked while a r
 What a standby refuses because it writes after all, and what it breaks off because of its own recovery, is sent to the
 server that takes writes, and the client never knows (rules 33, 35).
 
-Used by: directing (has `recovering.Recovering` make these).
+Used by: composition.directing (has `composition.recovering.Recovering` make these).
 """
 
 from __future__ import annotations

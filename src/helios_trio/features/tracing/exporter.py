@@ -4,7 +4,7 @@ What a collector does not take at once is tried again with growing pauses, as th
 "Failures" and "Retryable Response Codes"), and given up after a minute; meanwhile further spans gather in the outbox,
 and those for which there is no room are dropped and counted.
 
-Used by: observing.
+Used by: composition.observing.
 """
 
 from __future__ import annotations

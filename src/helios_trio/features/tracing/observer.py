@@ -2,7 +2,7 @@
 
 It decides, and puts what must be told on a queue; whoever tells it does so later, in a task of its own.
 
-Used by: features.tracing.watch (tells it), observing (makes it).
+Used by: features.tracing.watch (tells it), composition.observing (makes it).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Literals are left out unless somebody wants them (rule 39): the text is the one that PostgreSQL's scanner gives without
 constants, and what cannot be parsed has none. Values of parameters are never logged.
 
-Used by: observing.
+Used by: composition.observing.
 """
 
 from __future__ import annotations

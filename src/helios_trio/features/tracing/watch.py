@@ -6,7 +6,7 @@ special care: a request begins with its first byte and ends when the socket has 
 Requests that nobody wants to know of are not followed; and of a long answer to a single request only the end is looked
 for, as its rows would cost as much as relaying them.
 
-Used by: observing (makes one for each session), proxy.session (tells it what bytes do not show).
+Used by: composition.observing (makes one for each session), proxy.session (tells it what bytes do not show).
 """
 
 from __future__ import annotations

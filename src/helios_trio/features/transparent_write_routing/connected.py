@@ -1,6 +1,6 @@
 """Connect anywhere: a session whose database is tied to a standby reads there, and writes on the primary. Pure.
 
-Used by: directing (wires it), features.routing (through `pipeline.routing.Preference`).
+Used by: composition.deciding (wires it), features.routing (through `pipeline.routing.Preference`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What observes single requests - watches, traces, the log of queries - made from a configuration and wired.
 
-Used by: assembly (makes it), app (runs it).
+Used by: composition.activities (makes it), app (runs it).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import RFC_4122, UUID
 
-from helios_trio.recovering import new_id
+from helios_trio.composition.recovering import new_id
 
 
 def test_ids_are_uuids_of_version_7() -> None:

@@ -15,12 +15,13 @@ from helios_trio.cluster.herald import (
     TopologyEvent,
 )
 from helios_trio.cluster.topology import NodeRole, Topology
+from helios_trio.composition.servers import backends_of
+from helios_trio.composition.watching import note, patroni_access, watching_of
 from helios_trio.config import Config, loads
 from helios_trio.control import ControlConnection
 from helios_trio.errors import ConfigError
 from helios_trio.migration.events import EventLog
 from helios_trio.pipeline.backend import Backend
-from helios_trio.watching import backends_of, note, patroni_access, watching_of
 
 BACKENDS = """
 [auth]

@@ -1,12 +1,12 @@
 """The circuit breakers - decisions, what they look at, what they do - made from a configuration and wired to the rest.
 
-Used by: assembly (makes it), app (runs it).
+Used by: composition.activities (makes it), app (runs it), composition.directing (asks the breakers).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -15,22 +15,19 @@ from attrs import define
 
 from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import NodeRole, NodeState, Topology
+from helios_trio.composition.core import Core
 from helios_trio.config import CircuitBreaker, Config
-from helios_trio.control.connection import ControlConnection
 from helios_trio.features.circuit_breaker.breakers import Breakers
 from helios_trio.features.circuit_breaker.circuit import CircuitState, Signal
 from helios_trio.features.circuit_breaker.loads import PoolLoads
 from helios_trio.features.circuit_breaker.relation import shown
 from helios_trio.features.circuit_breaker.service import BreakerService
 from helios_trio.migration.events import Event, EventLog
-from helios_trio.pipeline.backend import Backend
 from helios_trio.pipeline.fleet import Fleet, MoveOrder
 from helios_trio.pool.pools import Pools
 from helios_trio.sql.relations import Rows
 
-Connect = Callable[[Backend], Awaitable[ControlConnection]]
 Suspect = Callable[[str, str], None]
-
 
 #: The relation that shows the circuits, without its schema (helios_proxy).
 STATUS: Final = "circuit_breaker_status"
@@ -74,43 +71,57 @@ class Breaking:
 
 
 def breaking_of(
-    config: Config,
-    *,
-    topology: Topology,
-    placement: Placement,
-    pools: Pools,
-    fleet: Fleet,
-    events: EventLog,
-    connect: Connect,
-    suspect: Suspect | None = None,
+    config: Config, core: Core, *, fleet: Fleet, events: EventLog, suspect: Suspect | None
 ) -> Breaking | None:
-    """Make all of it; None: no backend has a circuit. `suspect`: who takes over from a primary that may be dead."""
-    settings = by_backend(config, list(topology.nodes))
+    """Make all of it, hear of trouble with connections too, and show it; None: no backend has a circuit.
+
+    `suspect`: who takes over from a primary that may be dead; None: nobody does.
+    """
+    settings = by_backend(config, list(core.topology.nodes))
     if not any(each.enabled for each in settings.values()):
         return None
     breakers = Breakers.of(config.circuit_breaker, settings)
+    for breaker in breakers:
+        breaker.has_successor = partial(_has_successor, breaker.backend, core.topology, suspect)
+    breaking = Breaking(
+        breakers=breakers,
+        service=_service_of(config, core, breakers, fleet, events, suspect),
+        topology=core.topology,
+        events=events,
+    )
+    _hear_of_trouble(core.pools, breakers)
+    core.proxy.relations[STATUS] = breaking.status
+    return breaking
+
+
+def _service_of(
+    config: Config, core: Core, breakers: Breakers, fleet: Fleet, events: EventLog, suspect: Suspect | None
+) -> BreakerService:
+    topology, placement = core.topology, core.placement
 
     async def probe(name: str) -> None:
-        async with await connect(topology.nodes[name].backend) as connection:
+        async with await core.control.connect(topology.nodes[name].backend) as connection:
             await connection.execute(config.health_checks.check_query.encode())
 
     def suspect_writer(name: str, reason: str) -> None:
         if suspect is not None and _has_successor(name, topology, suspect):
             suspect(name, f"circuit opened: {reason}")
 
-    for breaker in breakers:
-        breaker.has_successor = partial(_has_successor, breaker.backend, topology, suspect)
-    service = BreakerService(
+    return BreakerService(
         breakers=breakers,
         fleet=fleet,
         events=events,
         probe=probe,
-        loads=loads_of(topology, pools),
+        loads=loads_of(topology, core.pools),
         elsewhere=lambda name: elsewhere(name, topology, placement, breakers),
         order=move_order(config),
         concurrency=config.session_migration.max_concurrent_migrations,
         suspect=suspect_writer,
     )
+
+
+def _hear_of_trouble(pools: Pools, breakers: Breakers) -> None:
+    """A lost connection counts for a circuit, besides what it already means to whoever heard of it before."""
     known = pools.on_trouble
 
     def on_trouble(backend: str, reason: str) -> None:
@@ -119,7 +130,6 @@ def breaking_of(
         known(backend, reason)
 
     pools.on_trouble = on_trouble
-    return Breaking(breakers=breakers, service=service, topology=topology, events=events)
 
 
 def _has_successor(name: str, topology: Topology, suspect: Suspect | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,12 +12,13 @@ from admin_parts import FakeSlot, add_pool, add_slots
 from attrs import define, field
 from migration_rig import FakeFleet, FakeSession, wall_clock
 
-from helios_trio.breaking import Breaking, breaking_of, elsewhere, loads_of
 from helios_trio.cluster.observation import Observation
-from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.topology import Topology
+from helios_trio.composition.breaking import Breaking, breaking_of, elsewhere, loads_of
+from helios_trio.composition.control import Control
+from helios_trio.composition.core import Core, core_of
+from helios_trio.composition.servers import backends_of
 from helios_trio.config import Config, loads
-from helios_trio.control.connection import ControlConnection
 from helios_trio.features.circuit_breaker import relation
 from helios_trio.features.circuit_breaker.circuit import CircuitState, Signal
 from helios_trio.migration.events import EventLog
@@ -28,7 +28,6 @@ from helios_trio.pipeline.backend import Backend
 from helios_trio.pool.planner import SlotStatus
 from helios_trio.pool.pools import Pools
 from helios_trio.sql.relations import rewritten
-from helios_trio.watching import backends_of
 
 FILE = """
 [auth]
@@ -62,21 +61,18 @@ def pools() -> Pools:
     return Pools(Readiness(), connect_timeout=5.0, keepalive=Keepalive())
 
 
-def topology_of(config: Config) -> Topology:
+def note_answers(topology: Topology) -> None:
     """node1 takes writes, the others are standbys of it."""
-    found = Topology.of(backends_of(config))
-    found.note_answer("node1", Observation(False, 0x1000, None, None, 3, "77", "18.6"), 0.0)
+    topology.note_answer("node1", Observation(False, 0x1000, None, None, 3, "77", "18.6"), 0.0)
     for name in ("node2", "node3"):
-        found.note_answer(name, Observation(True, 0x1000, 0x1000, 0.0, 3, "77", "18.6"), 0.0)
-    return found
+        topology.note_answer(name, Observation(True, 0x1000, 0x1000, 0.0, 3, "77", "18.6"), 0.0)
 
 
 @define(eq=False)
 class FakeConnection:
-    """A control connection that answers, until it does not."""
+    """A control connection that answers."""
 
     asked: list[bytes]
-    fails: bool
 
     async def __aenter__(self) -> FakeConnection:
         return self
@@ -87,8 +83,17 @@ class FakeConnection:
     async def execute(self, query: bytes) -> None:
         await trio.lowlevel.checkpoint()
         self.asked.append(query)
-        if self.fails:
-            raise OSError("out of order")
+
+
+@define(eq=False)
+class FakeControl:
+    """`composition.control.Control` whose connections answer."""
+
+    asked: list[bytes] = field(factory=list)
+
+    async def connect(self, _: Backend) -> FakeConnection:
+        await trio.lowlevel.checkpoint()
+        return FakeConnection(self.asked)
 
 
 @define(eq=False)
@@ -96,31 +101,27 @@ class World:
     """All that breakers are wired to."""
 
     config: Config
-    topology: Topology
-    placement: Placement = field(factory=Placement)
+    core: Core
+    control: FakeControl
     fleet: FakeFleet = field(factory=FakeFleet)
     events: EventLog = field(factory=lambda: EventLog(wall_clock))
-    asked: list[bytes] = field(factory=list)
-    fails: bool = False
     suspected: list[tuple[str, str]] = field(factory=list)
 
     @classmethod
     def of(cls, config: Config) -> World:
-        return cls(config, topology_of(config))
+        """With servers that have answered, if any are configured."""
+        core, control = core_of(config, None), FakeControl()
+        core.control = cast(Control, control)
+        if config.backends.pools:
+            note_answers(core.topology)
+        return cls(config, core, control)
 
     def make(self) -> Breaking | None:
-        async def connect(_: Backend) -> FakeConnection:
-            await trio.lowlevel.checkpoint()
-            return FakeConnection(self.asked, self.fails)
-
         return breaking_of(
             self.config,
-            topology=self.topology,
-            placement=self.placement,
-            pools=pools(),
+            self.core,
             fleet=self.fleet,
             events=self.events,
-            connect=cast(Callable[[Backend], Awaitable[ControlConnection]], connect),
             suspect=lambda name, reason: self.suspected.append((name, reason)),
         )
 
@@ -152,7 +153,8 @@ def test_who_has_a_circuit(enabled: bool, third: bool, names: list[str]) -> None
 
 def test_nobody_has_one_unless_enabled() -> None:
     assert World.of(read(enabled=False, third=False)).make() is None
-    embedded = World(Config(), Topology.of([Backend("node1", "/tmp", 1)]))
+    embedded = World.of(Config())
+    embedded.core.topology = Topology.of([Backend("node1", "/tmp", 1)])
     assert embedded.make() is None
 
 
@@ -169,7 +171,7 @@ async def test_a_standby_breaks_down_and_comes_back(autojump_clock: trio.testing
         assert world.fleet.on_backend("node3") == [1]
         assert world.suspected == []
         await trio.sleep(6)
-        assert world.asked == [b"SELECT 1"] * 2
+        assert world.control.asked == [b"SELECT 1"] * 2
         breaker = breaking.breakers.find("node2")
         assert breaker is not None
         assert breaker.circuit.state is CircuitState.CLOSED
@@ -206,12 +208,12 @@ def test_where_sessions_go() -> None:
     assert breaking is not None
 
     def target(name: str) -> str | None:
-        return elsewhere(name, world.topology, world.placement, breaking.breakers)
+        return elsewhere(name, world.core.topology, world.core.placement, breaking.breakers)
 
     assert (target("node1"), target("node2"), target("node3")) == (None, "node3", "node2")
     breaking.breakers.force("node2", Signal.FORCED_OPEN, 0.0, who="otto", reason="")
     assert target("node3") == "node1"
-    world.placement.out_of_service.add("node1")
+    world.core.placement.out_of_service.add("node1")
     assert target("node3") is None
 
 
@@ -254,7 +256,8 @@ class BusySlot(FakeSlot):
 def test_loads_are_those_of_the_pools() -> None:
     """Connections at work of those there may be, and the age of what is under way; idle sessions have none."""
     config = read()
-    topology, some = topology_of(config), pools()
+    topology, some = Topology.of(backends_of(config)), pools()
+    note_answers(topology)
     busy, idle = Owing(True, active_since=7.5), Owing(False)
     for user in ("alice", "bob"):
         add_slots(

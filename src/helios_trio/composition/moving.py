@@ -1,6 +1,7 @@
 """What moves sessions - fleet, orchestrator, switchover - made from a configuration and wired to each other.
 
-Used by: assembly (makes it), app (runs it), failing_over (another steward).
+Used by: composition.activities (makes it), app (runs it), composition.failing_over (another steward), and whoever keeps
+something in the folder of state: composition.watching, composition.directing, cli.doctor.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ from pathlib import Path
 
 from attrs import define
 
-from helios_trio.cluster.placement import Placement
 from helios_trio.cluster.steward_embedded import EmbeddedSteward
 from helios_trio.cluster.steward_postgres import PostgresSteward
-from helios_trio.cluster.topology import Topology
+from helios_trio.composition.core import Core
 from helios_trio.config import Config, TcpAddress
 from helios_trio.control.connection import ControlConnection
-from helios_trio.embedded import EmbeddedCluster
 from helios_trio.migration.counting import CountedFleet, MoveCounters
 from helios_trio.migration.events import EventLog
 from helios_trio.migration.examination import Examiner
@@ -31,7 +30,6 @@ from helios_trio.migration.switchover import Switchover
 from helios_trio.migration.switchover_steps import SwitchoverSettings
 from helios_trio.pipeline.backend import Backend
 from helios_trio.pipeline.fleet import Fleet
-from helios_trio.pool.pools import Pools
 
 Connect = Callable[[Backend], Awaitable[ControlConnection]]
 
@@ -48,6 +46,11 @@ class Moving:
     migrations: Migrations | None
     switchover: Switchover | None
 
+    @property
+    def means(self) -> Means | None:
+        """What migrations do their work with; None: there are none."""
+        return None if self.migrations is None else self.migrations.means
+
     def reconfigure(self, config: Config) -> None:
         """Take over what can change while sessions are being moved."""
         self.examiner.settings = config.health_checks
@@ -57,50 +60,36 @@ class Moving:
             self.switchover.settings = switchover_settings(config)
 
 
-def moving_of(
-    config: Config,
-    cluster: EmbeddedCluster | None,
-    *,
-    topology: Topology,
-    placement: Placement,
-    fleet: Fleet,
-    pools: Pools,
-    connect: Connect,
-    environment: Mapping[str, str] = os.environ,
-) -> Moving:
-    """Make all of it. `connect` opens control connections of the user of [control]."""
-    counters, events = MoveCounters(), EventLog(time.time)
-    counted = CountedFleet(fleet, counters)
-    examiner = Examiner(topology, connect, config.health_checks)
+def moving_of(config: Config, core: Core, environment: Mapping[str, str] = os.environ) -> Moving:
+    """Make all of it."""
+    counters, events, connect = MoveCounters(), EventLog(time.time), core.control.connect
+    fleet = CountedFleet(core.fleet, counters)
+    examiner = Examiner(core.topology, connect, config.health_checks)
     if not config.session_migration.enabled:
-        return Moving(counted, counters, events, examiner, None, None)
+        return Moving(fleet, counters, events, examiner, None, None)
     switchover = Switchover(
-        counted, topology, placement, steward_of(cluster, topology, connect), switchover_settings(config)
+        fleet, core.topology, core.placement, steward_of(core, connect), switchover_settings(config)
     )
     means = Means(
-        fleet=counted,
-        placement=placement,
-        topology=topology,
+        fleet=fleet,
+        placement=core.placement,
+        topology=core.topology,
         examiner=examiner,
-        traffic=PoolTraffic(lambda: pools),
+        traffic=PoolTraffic(lambda: core.pools),
         events=events,
         settings=config.session_migration,
         switchover=switchover,
         clock=time.time,
     )
-    records = RecordFile(state_folder(config, environment))
-    return Moving(
-        counted, counters, events, examiner, Migrations(means, Identification(connect), records), switchover
-    )
+    migrations = Migrations(means, Identification(connect), RecordFile(state_folder(config, environment)))
+    return Moving(fleet, counters, events, examiner, migrations, switchover)
 
 
-def steward_of(
-    cluster: EmbeddedCluster | None, topology: Topology, connect: Connect
-) -> EmbeddedSteward | PostgresSteward:
+def steward_of(core: Core, connect: Connect) -> EmbeddedSteward | PostgresSteward:
     """Who changes the roles of servers: of our own cluster's with more means than of anybody else's."""
-    if cluster is not None:
-        return EmbeddedSteward(cluster.connect, cluster)
-    return PostgresSteward(lambda name: connect(topology.nodes[name].backend))
+    if core.cluster is not None:
+        return EmbeddedSteward(core.cluster.connect, core.cluster)
+    return PostgresSteward(lambda name: connect(core.topology.nodes[name].backend))
 
 
 def switchover_settings(config: Config) -> SwitchoverSettings:

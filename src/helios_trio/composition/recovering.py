@@ -1,13 +1,13 @@
 """What makes sessions outlive their servers - journal, commit guard, replay - made from a configuration and wired.
 
-Used by: assembly (makes it), app (runs it).
+Used by: composition.activities (makes it), app (runs it), composition.directing (gives it a `session_type`).
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -16,8 +16,8 @@ import trio
 from attrs import define, field
 
 from helios_trio.cluster.topology import Topology
+from helios_trio.composition.core import Core
 from helios_trio.config import CommitOutcomeMethod, Config
-from helios_trio.control.connection import ControlConnection
 from helios_trio.errors import HeliosError
 from helios_trio.failover.acknowledged import Acknowledged
 from helios_trio.failover.commit_notes import CommitCleaner, TokenDatabases
@@ -30,11 +30,7 @@ from helios_trio.failover.recovery_means import RecoveryMeans, ReplaySettings
 from helios_trio.failover.sequence_marks import SequenceMarks
 from helios_trio.failover.sequence_moves import SequenceMover
 from helios_trio.failover.session import RecoverableSession
-from helios_trio.migration.fleet import LocalFleet
-from helios_trio.pipeline.backend import Backend
 from helios_trio.proxy.serving import Proxy
-
-ConnectTo = Callable[[Backend, str], Awaitable[ControlConnection]]
 
 #: Seconds for a new primary to say where its transaction ids begin.
 _FIRST_LOOK: Final = 1.0
@@ -114,6 +110,10 @@ class Recovering:
         except trio.WouldBlock:
             return  # the next session asks again
 
+    def reconfigure(self, config: Config) -> None:
+        """Take over what can change; sessions that are there keep the journal they have."""
+        self.config, self.means.settings = config, settings_of(config)
+
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Find out where commits can be noted, and delete old notes, until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -127,66 +127,59 @@ class Recovering:
                             self._guard(session)
 
 
-def recovering_of(
-    config: Config,
-    *,
-    topology: Topology,
-    proxy: Proxy,
-    fleet: LocalFleet,
-    primaries: Controller | None,
-    counters: ReplayCounters,
-    connect_to: ConnectTo,
-) -> Recovering | None:
+def recovering_of(config: Config, core: Core, primaries: Controller | None) -> Recovering | None:
     """Make it, and have the proxy make such sessions; None: sessions end with their servers."""
     if primaries is None:
         return None
-
-    async def connect(name: str, database: str) -> ControlConnection:
-        return await connect_to(topology.nodes[name].backend, database)
-
+    connect, mover = core.connect_by_name, SequenceMover(core.connect_by_name)
+    marks, notes = SequenceMarks(connect, mover), TokenDatabases(connect)
     first_xids: dict[str, int] = {}
-    outcomes, notes = OutcomeResolver(connect=connect, first_xid=first_xids.get), TokenDatabases(connect)
-    steward = primaries.means.steward
-
-    async def prepare(source: str, target: str) -> None:
-        """Before anybody comes to a new primary: ids from here on are its own, and sequences are where they must be."""
-        with trio.move_on_after(_FIRST_LOOK), suppress(HeliosError):
-            first_xids[target] = await steward.next_xid(target)
-        await marks.pass_all(source, target)
-
-    def noted() -> list[tuple[str, str]]:
-        writer = topology.writer
-        name = "" if writer is None else writer.backend.name
-        return [(name, database) for database in notes.databases(name)]
-
-    def sessions() -> list[RecoverableSession]:
-        return [each for each in proxy.sessions.values() if isinstance(each, RecoverableSession)]
-
-    mover = SequenceMover(connect)
-    marks = SequenceMarks(connect, mover)
+    outcomes = OutcomeResolver(connect=connect, first_xid=first_xids.get)
     recovering = Recovering(
         config=config,
-        topology=topology,
+        topology=core.topology,
         means=RecoveryMeans(
             primaries=primaries,
             outcomes=outcomes,
-            place_of=fleet.place_of,
+            place_of=core.fleet.place_of,
             settings=settings_of(config),
-            counters=counters,
+            counters=ReplayCounters(),
             sequences=mover,
             marks=marks,
         ),
         notes=notes,
-        cleaner=CommitCleaner(connect=connect, databases=noted, keep=outcomes.token_lifetime),
+        cleaner=CommitCleaner(
+            connect=connect, databases=partial(_noted, core.topology, notes), keep=outcomes.token_lifetime
+        ),
         acknowledged=Acknowledged(),
-        sessions=sessions,
+        sessions=partial(_recoverable, core.proxy),
     )
     primaries.means.tokens = recovering.acknowledged
-    primaries.means.prepare = prepare
+    primaries.means.prepare = partial(_prepare, primaries, first_xids, marks)
     primaries.means.forget = marks.forget
-    proxy.make_session = recovering.make_session
-    proxy.settled = primaries.settled
+    core.proxy.make_session = recovering.make_session
+    core.proxy.settled = primaries.settled
     return recovering
+
+
+async def _prepare(
+    primaries: Controller, first_xids: dict[str, int], marks: SequenceMarks, source: str, target: str
+) -> None:
+    """Before anybody comes to a new primary: ids from here on are its own, and sequences are where they must be."""
+    with trio.move_on_after(_FIRST_LOOK), suppress(HeliosError):
+        first_xids[target] = await primaries.means.steward.next_xid(target)
+    await marks.pass_all(source, target)
+
+
+def _noted(topology: Topology, notes: TokenDatabases) -> list[tuple[str, str]]:
+    """Where commits are noted now, as server and database: on the server that takes writes."""
+    writer = topology.writer
+    name = "" if writer is None else writer.backend.name
+    return [(name, database) for database in notes.databases(name)]
+
+
+def _recoverable(proxy: Proxy) -> list[RecoverableSession]:
+    return [each for each in proxy.sessions.values() if isinstance(each, RecoverableSession)]
 
 
 def settings_of(config: Config) -> ReplaySettings:

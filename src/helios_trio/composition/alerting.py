@@ -1,6 +1,6 @@
 """Alerts - what is told, to whom, how - made from a configuration and wired to the log of events.
 
-Used by: assembly (makes it), app (runs it), cli.alerting.
+Used by: composition.activities (makes it), app (runs it), cli.alerting.
 """
 
 from __future__ import annotations

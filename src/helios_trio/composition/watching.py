@@ -1,6 +1,6 @@
-"""The servers, and what watches them - probes, and whoever knows which is primary - made from a configuration.
+"""What watches the servers - probes, and whoever knows which is primary - made from a configuration.
 
-Used by: assembly (makes it), app (runs it).
+Used by: composition.activities (makes it), app (runs it), cli.doctor (`patroni_access`).
 """
 
 from __future__ import annotations
@@ -27,18 +27,14 @@ from helios_trio.cluster.prober import Probes
 from helios_trio.cluster.provider_manual import ManualProvider
 from helios_trio.cluster.provider_patroni import PatroniAccess, PatroniProvider
 from helios_trio.cluster.topology import Topology
+from helios_trio.composition.moving import state_folder
 from helios_trio.config import Config, PatroniSettings, TcpAddress, TopologyProvider
-from helios_trio.config.backends import BackendSettings
 from helios_trio.config.topology import PATRONI_PORT
 from helios_trio.control.connection import ControlConnection
-from helios_trio.embedded import EmbeddedCluster
 from helios_trio.errors import ConfigError
 from helios_trio.migration.events import EventLog
-from helios_trio.moving import state_folder
 from helios_trio.pipeline.backend import Backend
 
-#: Stands for "no limit" of connections to one server.
-NO_LIMIT: Final = 1 << 30
 #: The record of what operators said with provider = "manual", in the folder of state.
 _RECORD: Final = "primary.json"
 
@@ -135,37 +131,3 @@ def _tls_of(settings: PatroniSettings) -> ssl.SSLContext | None:
     if settings.cert_file is not None:
         context.load_cert_chain(settings.cert_file, settings.key_file)
     return context
-
-
-# -- the servers -------------------------------------------------------------------------------------------------
-
-
-def backends_of(config: Config) -> list[Backend]:
-    """The configured servers as the rest of the proxy knows them."""
-    return [_backend_of(each) for each in config.backends.pools]
-
-
-def _backend_of(each: BackendSettings) -> Backend:
-    return Backend(
-        name=each.name,
-        host=each.host,
-        port=each.port,
-        role=each.role.value,
-        priority=each.priority,
-        weight=each.weight,
-        region=each.region or "",
-        tags=each.tags,
-        max_connections=each.max_connections or NO_LIMIT,
-        database=each.database or "",
-        user=each.user or "",
-    )
-
-
-def embedded_backends(cluster: EmbeddedCluster) -> list[Backend]:
-    """The nodes of the embedded cluster, reached over their unix sockets, which is cheaper than TCP."""
-    return [
-        Backend(
-            name=node.name, host=str(node.socket_dir), port=node.port, role="auto", max_connections=NO_LIMIT
-        )
-        for node in cluster.nodes
-    ]

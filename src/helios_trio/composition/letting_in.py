@@ -1,6 +1,6 @@
 """Who may come in - clients by their proofs, operators by their keys - made from a configuration.
 
-Used by: assembly.
+Used by: composition.core (clients), composition.assembly (operators), composition.showing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from attrs import evolve
 
 from helios_trio.admin.access import Access
 from helios_trio.admin.keys import LOCAL, KeyRing, Role, make_key, read_keys
-from helios_trio.cluster.topology import Topology
 from helios_trio.config import Config
 from helios_trio.config.words import ClientTls, WithoutKey
 from helios_trio.control.connection import ControlConnection
@@ -61,7 +60,7 @@ def limits_of(config: Config) -> ProxyLimits:
 
 
 def client_tls_of(config: Config) -> ClientTLS:
-    """TLS towards clients."""
+    """TLS towards clients. Raises ConfigError for files that cannot be used."""
     tls = config.proxy.tls
     return ClientTLS(
         tls.mode, cert_file=tls.cert_file, key_file=tls.key_file, client_ca_file=tls.client_ca_file
@@ -70,11 +69,13 @@ def client_tls_of(config: Config) -> ClientTLS:
 
 def login_of(
     config: Config,
-    topology: Topology,
     connect_as: Callable[[str, str], Awaitable[ControlConnection]],
     settings: AuthenticationSettings,
 ) -> Login:
-    """How clients prove who they are; `settings` keep their nonce over reloads, so that salts stay the same."""
+    """How clients prove who they are. Raises ConfigError: the file of users cannot be used.
+
+    `settings` keep their nonce over reloads, so that salts stay the same.
+    """
     auth = config.effective_auth
     sources: list[SecretSource] = []
     if auth.auth_file is not None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from helios_trio.assembly import assemble
+from helios_trio.composition.assembly import assemble
+from helios_trio.composition.letting_in import health_without_key
+from helios_trio.composition.moving import state_folder, switchover_settings
 from helios_trio.config import Config, TcpAddress, UnixAddress, WithoutKey, loads
-from helios_trio.letting_in import health_without_key
-from helios_trio.moving import state_folder, switchover_settings
 
 BACKENDS = """
 [auth]
@@ -78,7 +78,8 @@ async def test_what_is_off_is_absent() -> None:
     """session_migration.enabled = false."""
     config = loads(BACKENDS + "[session_migration]\nenabled = false", {}, source="f", folder=Path("/"))
     parts = assemble(config, None)
-    assert (parts.moving.migrations, parts.moving.switchover) == (None, None)
+    moving = parts.activities.moving
+    assert (moving.migrations, moving.switchover) == (None, None)
     assert parts.admin.migrations is None
 
 
@@ -89,12 +90,13 @@ async def test_a_reload_reaches_all_parts() -> None:
     more += '\ncheck_query = "SELECT 2"\n[admin]\nhealth_without_key = "nowhere"'
     config = loads(f"{BACKENDS}{more}", {}, source="f", folder=Path("/"))
     parts.reconfigure(config)
-    migrations, switchover = parts.moving.migrations, parts.moving.switchover
+    moving = parts.activities.moving
+    migrations, switchover = moving.migrations, moving.switchover
     assert migrations is not None
     assert switchover is not None
     assert (migrations.means.settings.max_concurrent_migrations, switchover.settings.move_concurrency) == (
         2,
         2,
     )
-    assert (parts.topology.failure_threshold, parts.moving.examiner.settings.check_query) == (9, "SELECT 2")
+    assert (parts.core.topology.failure_threshold, moving.examiner.settings.check_query) == (9, "SELECT 2")
     assert (parts.admin.access.health, parts.admin.running.config) == (WithoutKey.NOWHERE, config)
