@@ -285,6 +285,7 @@ def test_nobody_can_tell_where_it_ends(victim: Victim, head: bytes) -> None:
     [
         b"GET ? HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://a%5Bb/x HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET health HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /health HTTP/1.1\r\n\r\n",
         b"CONNECT a:80 HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -6,7 +6,7 @@ import pytest
 import trio.testing
 from admin_parts import AS_VIEWER, Api, make_parts
 
-from helios_trio.admin.pacing import BURST, LATE, PATIENCE, SOON, Pace, Queue
+from helios_trio.admin.pacing import BURST, LATE, PATIENCE, SOON, Fate, Pace, Queue
 from helios_trio.config.admin import AdminSettings
 
 
@@ -81,9 +81,12 @@ def test_refusals_have_a_pace_too() -> None:
     """Each costs as much as an answer: 2,000 connections that ask again and again are not to have thousands."""
     queue = Queue()
     turns = [queue.turn(0.0, 10.0) for _ in range(2000)]
-    refused = [each.wait for each in turns if each.refused]
-    assert len(refused) == 2000 - (BURST + 1 + PATIENCE * 10)
-    assert (min(refused), max(refused)) == (SOON, LATE)
+    refused = [each.wait for each in turns if each.fate is Fate.REFUSED]
+    dropped = [each.wait for each in turns if each.fate is Fate.DROPPED]
+    assert len(refused) + len(dropped) == 2000 - (BURST + 1 + PATIENCE * 10)
+    assert len(refused) == pytest.approx((LATE - SOON) * 10, abs=1), "as many as there is time for"
+    assert (min(refused), max(refused)) == (SOON, pytest.approx(LATE, abs=0.2))
+    assert set(dropped) == {SOON}
     for second in range(int(SOON), int(LATE) - 1):
         assert sum(second <= wait < second + 1 for wait in refused) <= 11
-    assert not queue.turn(60.0, 10.0).refused
+    assert queue.turn(60.0, 10.0).fate is Fate.SERVED

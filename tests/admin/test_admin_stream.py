@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,14 @@ import httpx
 import psycopg
 import pytest
 import trio
+import trio.testing
+from admin_parts import VIEWER, make_parts
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from helios_trio.admin.keys import Role, make_key
+from helios_trio.admin.live import Live
+from helios_trio.admin.stream import _Asked, _server_sent
+from helios_trio.config.words import WithoutKey
 from helios_trio.testing.running import ProxyProcess, running_proxy
 
 pytestmark = pytest.mark.cluster
@@ -214,6 +219,22 @@ def test_server_sent_events(proxy: ProxyProcess) -> None:
     assert "event: topology" in found
 
 
+@pytest.mark.parametrize("nothing", [b"", ""])
+async def test_empty_messages(proxy: ProxyProcess, nothing: str | bytes) -> None:
+    """Are none."""
+    async with opened(proxy) as socket:
+        await socket.send_message(nothing)
+        assert await close_code(socket) in (1008, 4401)
+
+
+def test_the_head_of_the_stream(proxy: ProxyProcess) -> None:
+    """Is all there is of it for HEAD."""
+    headers = {"X-API-Key": key_of(proxy), "Accept": "text/event-stream"}
+    answer = httpx.head(f"http://{base_of(proxy)}/api/v1/stream", headers=headers, trust_env=False)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+
+
 async def test_a_key_is_withdrawn(direct_address: tuple[str, int], tmp_path: Path) -> None:
     """Whoever looks on with it looks no longer; others do."""
     (left, left_kept), (gone, gone_kept) = make_key("left", Role.OPERATOR), make_key("gone", Role.VIEWER)
@@ -253,6 +274,20 @@ def test_no_stream(proxy: ProxyProcess, headers: dict[str, str], status: int) ->
     answer = httpx.get(f"http://{base_of(proxy)}/api/v1/stream", headers=headers, trust_env=False)
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_a_quiet_stream_ends_with_its_key(autojump_clock: trio.testing.MockClock) -> None:
+    """Though nothing happens that could be told."""
+    parts = make_parts()
+    live, caller = Live.of(parts), parts.access.find_key(VIEWER, None)
+    found = []
+    async with aclosing(_server_sent(parts, live.hub, caller, _Asked(("events",), None))) as told:
+        async for each in told:
+            found.append(each)
+            if len(found) == 3:
+                parts.access.replace((), WithoutKey.NOWHERE)
+    assert found[0].startswith(b"event: hello")
+    assert found[1:] == [b": still here\n\n"] * 2
 
 
 async def test_the_proxy_ends(direct_address: tuple[str, int], tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ async def test_a_reload_reads_files_again(tmp_path: Path) -> None:
     assert [key.name for key in parts.admin.access.ring.keys] == ["bob"]
     assert parts.core.tls.current is not before
     assert parts.core.proxy.limits.login_timeout == 8.0
+    assert parts.core.control.config.timeouts.login == 8.0, "probes go on as the user of the new one"
 
 
 @pytest.mark.parametrize("broken", ["proxy.crt", "keys"])

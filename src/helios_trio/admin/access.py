@@ -3,7 +3,7 @@
 Cookies are never looked at, so that a page of another site can make a browser send requests, but none that count. Nor
 is what needs no key for such a page, whose own name may lead here for a moment (DNS rebinding).
 
-Used by: admin.routing (for every route), admin.asgi, admin.stream, assembly (makes it).
+Used by: admin.routing (for every route), admin.asgi, admin.stream, composition.letting_in (makes it).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Access:
         Raises Refused: 401 without a good key (429 when too many wrong ones have come from there), 403 with one that
         is not enough.
         """
-        if health and self._is_open_to(request):
+        if health and self.is_open_to(request.headers.get("Host", "")):
             return ANYBODY
         caller = self.find(request.headers, request.remote_addr)
         if caller is None:
@@ -126,10 +126,10 @@ class Access:
         while self.is_good(caller):
             await self._replaced.wait()
 
-    def _is_open_to(self, request: Request) -> bool:
-        """Whether no key is needed for health and metrics."""
+    def is_open_to(self, host: str) -> bool:
+        """Whether no key is needed for health and metrics, in a request to that host."""
         if self.health is WithoutKey.LOOPBACK:
-            return _is_local(request.headers.get("Host", ""))
+            return _is_local(host)
         return self.health is WithoutKey.ANYWHERE
 
 

@@ -6,6 +6,7 @@ Used by: app (`create_app`), admin.server (serves it).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from quart import Response, jsonify, request
 from quart_trio import QuartTrio
@@ -39,6 +40,8 @@ from helios_trio.admin.routing import Route, add_route
 from helios_trio.admin.stream import add_stream
 from helios_trio.errors import HeliosError
 
+_METRICS: Final = "/metrics/prometheus"
+
 
 def create_app(parts: Parts, live: Live | None = None) -> QuartTrio:
     """The admin application of one proxy; whoever makes it runs `live`."""
@@ -51,11 +54,14 @@ def create_app(parts: Parts, live: Live | None = None) -> QuartTrio:
     app.register_error_handler(HeliosError, on_helios_error)
     app.register_error_handler(Refused, on_refused)
     app.after_request(_add_headers)
+    found = list(all_routes(parts, live))
     app.asgi_http_class = Requests
     app.asgi_app = Turns(  # type: ignore[method-assign] # as Quart says that it is done
-        app.asgi_app, parts.access, lambda: parts.running.config.admin.max_requests_per_second
+        app.asgi_app,
+        parts.access,
+        frozenset({_METRICS, *(route.path for route in found if route.health)}),
+        lambda: parts.running.config.admin.max_requests_per_second,
     )
-    found = list(all_routes(parts, live))
     for route in found:
         add_route(app, parts.access, route)
     _add_metrics(app, parts)
@@ -90,7 +96,7 @@ def all_routes(parts: Parts, live: Live) -> Iterator[Route]:
 
 
 def _add_metrics(app: QuartTrio, parts: Parts) -> None:
-    @app.get("/metrics/prometheus")
+    @app.get(_METRICS)
     async def metrics() -> Response:
         parts.access.admit(request, Role.VIEWER, health=True)
         page, content_type = await expose(parts, request.headers.get("Accept", ""))

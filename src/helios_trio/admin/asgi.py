@@ -18,7 +18,8 @@ from attrs import define, field
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from helios_trio.admin.access import Access, presented_in
-from helios_trio.admin.pacing import PATIENCE, Queue
+from helios_trio.admin.connections import RAW
+from helios_trio.admin.pacing import PATIENCE, Fate, Queue
 from helios_trio.admin.problems import MEDIA_TYPE, details
 
 #: As the ASGI specification has them.
@@ -27,8 +28,6 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: Asked by load balancers, orchestrators and Prometheus.
-_PROBES: Final = ("/health", "/metrics")
 #: An answer is true for a moment, and is never to be taken for a page.
 ANSWER_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _BODIES: Final = (b"content-length", b"transfer-encoding")
@@ -40,6 +39,8 @@ class Turns:
 
     app: Application
     access: Access
+    #: paths that load balancers, orchestrators and Prometheus ask
+    probed: frozenset[str]
     #: requests a second of each of them
     rate: Callable[[], float]
     _probes: Queue = field(factory=Queue)
@@ -48,34 +49,56 @@ class Turns:
     _strangers: Queue = field(factory=Queue)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on when it is its turn, or say that there are too many."""
-        if scope["type"] == "http":
-            turn = self._queue_of(scope).turn(trio.current_time(), self.rate())
-            if turn.wait:
-                await trio.sleep(turn.wait)
-            if turn.refused:
-                await _refuse(scope["path"], send)
-                return
-        await self.app(scope, receive, send)
+        """Pass a request, or the handshake of a WebSocket, on when it is its turn, or say that there are too many."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        turn = self._queue_of(scope).turn(trio.current_time(), self.rate())
+        if turn.wait:
+            await trio.sleep(turn.wait)
+        match turn.fate:
+            case Fate.SERVED:
+                await self.app(scope, receive, send)
+            case Fate.REFUSED:
+                await _refuse(scope, receive, send)
+            case Fate.DROPPED:
+                scope["state"][RAW].end()
 
     def _queue_of(self, scope: Scope) -> Queue:
-        if scope["path"].startswith(_PROBES):
+        headers = dict(reversed(list(scope["headers"])))  # of several the first counts, as for Quart
+        presented = presented_in(headers)
+        known = presented is not None and self.access.knows(presented)
+        host = headers.get(b"host", b"").decode("latin1")
+        if scope["path"] in self.probed and (known or self.access.is_open_to(host)):
             return self._probes
-        presented = presented_in(dict(scope["headers"]))
-        return self._strangers if presented is None or not self.access.knows(presented) else self._known
+        return self._known if known else self._strangers
 
 
-async def _refuse(path: str, send: Send) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Say that there are too many; a body that nobody wants is read, or whoever passes it on would wait for ever."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_drain, receive)
+        await _send_refusal(scope, send)
+        nursery.cancel_scope.cancel()
+
+
+async def _drain(receive: Receive) -> None:
+    while True:
+        await receive()
+
+
+async def _send_refusal(scope: Scope, send: Send) -> None:
     status = HTTPStatus.TOO_MANY_REQUESTS
-    body = json.dumps(details(status, "there are too many requests", path)).encode()
+    body = json.dumps(details(status, "there are too many requests", scope["path"])).encode()
     headers = ANSWER_HEADERS | {
         "Content-Type": MEDIA_TYPE,
         "Content-Length": str(len(body)),
         "Retry-After": str(round(PATIENCE)),
     }
     named = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": named})
-    await send({"type": "http.response.body", "body": body})
+    kind = "websocket.http" if scope["type"] == "websocket" else "http"
+    await send({"type": f"{kind}.response.start", "status": status, "headers": named})
+    await send({"type": f"{kind}.response.body", "body": body})
 
 
 class Requests(TrioASGIHTTPConnection):

@@ -24,6 +24,7 @@ from hypercorn.config import Config as ServerConfig
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Response
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -48,7 +49,10 @@ _EXTENSIONS: Final = b"sec-websocket-extensions"
 #: The name under which the application finds a `Raw` in the state of a scope.
 RAW: Final = "helios_trio.raw"
 #: What may be asked for: a path, all of it (OPTIONS), or a whole URL.
-_TARGET: Final = re.compile(rb"/|\*\Z|https?://[^/?#\[\]]+/")
+_TARGET: Final = re.compile(rb"/|\*\Z|https?://[^/?#%\[\]]+/")
+#: What an application is told at the end of a request, and for how many seconds it is tried.
+_FAREWELLS: Final = ("http.disconnect", "websocket.disconnect")
+_FAREWELL: Final = 1.0
 
 
 @frozen
@@ -58,6 +62,8 @@ class Raw:
     send: Callable[[bytes], Awaitable[None]]
     #: False: the network takes nothing now, and nothing was sent
     send_at_once: Callable[[bytes], bool]
+    #: ends the connection, whatever is still to be sent
+    end: Callable[[], None]
 
 
 class _Http(H11Protocol):
@@ -65,6 +71,13 @@ class _Http(H11Protocol):
 
     #: of an answer whose body has not come yet
     _head: bytes = b""
+
+    async def handle(self, event: Event) -> None:
+        """Whoever sends a message that is too long is not listened to any longer: the rest of it would be kept."""
+        await super().handle(event)
+        stream = self.stream
+        if isinstance(stream, WSStream) and stream.buffer.length > self.config.websocket_max_message_size:
+            await self.send(Closed())
 
     async def stream_send(self, event: Any) -> None:
         """An answer that comes before the whole request is the last one on its connection."""
@@ -117,6 +130,25 @@ def _is_proper(request: h11.Request, more: bytes) -> bool:
     return not both and not early and _TARGET.match(request.target) is not None
 
 
+class _Tasks(TaskGroup):
+    """hypercorn's, but nobody waits for ever to tell an application of its end that has already ended."""
+
+    async def spawn_app(
+        self, app: Any, config: Any, scope: Any, send: Any
+    ) -> Callable[[Any], Awaitable[None]]:
+        """Begin one, and return how it is told things."""
+        put = await super().spawn_app(app, config, scope, send)
+
+        async def tell(event: Any) -> None:
+            if event["type"] in _FAREWELLS:
+                with trio.move_on_after(_FAREWELL):
+                    await put(event)
+            else:
+                await put(event)
+
+        return tell
+
+
 @define(eq=False)
 class Connection:
     """One client, until one of both ends it."""
@@ -125,7 +157,7 @@ class Connection:
     config: ServerConfig
     context: WorkerContext
     transport: PlainTransport
-    _tasks: TaskGroup = field(factory=TaskGroup)
+    _tasks: _Tasks = field(factory=lambda: _Tasks())
     _everything: trio.CancelScope = field(factory=trio.CancelScope)
     #: its deadline is infinite while a request is worked on
     _reading: trio.CancelScope = field(factory=trio.CancelScope)
@@ -150,7 +182,7 @@ class Connection:
             self._reading.cancel()
 
     def _protocol(self) -> _Http:
-        state = ConnectionState({RAW: Raw(self._send, self._send_at_once)})
+        state = ConnectionState({RAW: Raw(self._send, self._send_at_once, self._everything.cancel)})
         client, server = _address(self.transport.peer), _address(self.transport.local)
         return _Http(
             self.app, self.config, self.context, self._tasks, state, False, client, server, self._on_event
@@ -177,6 +209,8 @@ class Connection:
         """All of it, or it is over with this connection: nobody knows how much of it was sent."""
         if (taken := self._push(data)) < len(data):
             await self._send_rest(data[taken:])
+        else:  # or a client that has much to be answered would stop everybody else
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def _send_rest(self, data: bytes = b"") -> None:
         """What is still to be sent of something else, and this."""
@@ -202,6 +236,8 @@ class Connection:
 
     def _push(self, data: bytes) -> int:
         """How many bytes of it the network takes just now; none while something else is being sent."""
+        if self._everything.cancel_called:  # nobody knows how much was sent before
+            return len(data)
         if self._rest or self._sending.locked():
             return 0
         try:

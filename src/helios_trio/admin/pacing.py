@@ -1,13 +1,15 @@
 """`Queue`: how many requests are worked on in a second, so that the admin listener takes little from clients.
 
 Both share one event loop, and an answer costs milliseconds of it, also one that only says no. So refusals have a pace,
-too: whoever asks again and again is answered the later, the more there are. Pure: time is an argument.
+too: whoever asks again and again is answered the later, the more there are, and in the end not at all. Pure: time is an
+argument.
 
 Used by: admin.asgi (has every request wait for its turn).
 """
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import Final
 
 from attrs import define, field, frozen
@@ -43,13 +45,23 @@ class Pace:
         return max(0.0, wait)
 
 
+class Fate(Enum):
+    """What becomes of a request."""
+
+    SERVED = auto()
+    #: it is told that there are too many
+    REFUSED = auto()
+    #: its connection is ended without a word: so many are refused that those who wait for it would fill the listener
+    DROPPED = auto()
+
+
 @frozen
 class Turn:
-    """What becomes of a request."""
+    """When and how the turn of a request comes."""
 
     #: seconds until then
     wait: float
-    refused: bool = False
+    fate: Fate
 
 
 @define
@@ -64,6 +76,6 @@ class Queue:
         self._turns.rate = self._refusals.rate = rate
         wait = self._turns.turn(now)
         if wait is not None:
-            return Turn(wait)
+            return Turn(wait, Fate.SERVED)
         wait = self._refusals.turn(now)
-        return Turn(LATE if wait is None else SOON + wait, refused=True)
+        return Turn(SOON, Fate.DROPPED) if wait is None else Turn(SOON + wait, Fate.REFUSED)

@@ -24,7 +24,7 @@ from helios_trio.admin.live import Live
 from helios_trio.admin.parts import Parts
 from helios_trio.admin.plain import rfc3339
 from helios_trio.admin.problems import Refused, problem
-from helios_trio.admin.stream_hub import EVENTS, MOST_READERS, Hub, Message, Reader, TooManyReaders
+from helios_trio.admin.stream_hub import EVENTS, Hub, Message, Reader, TooManyReaders
 from helios_trio.admin.views import version_view
 
 PATH: Final = "/api/v1/stream"
@@ -35,6 +35,8 @@ _GOING_AWAY, _POLICY, _TRY_AGAIN, _NO_KEY, _TOO_LATE = 1001, 1008, 1013, 4401, 4
 _KEY_TIME_LIMIT, _SEND_TIME_LIMIT = 5.0, 10.0
 #: Seconds for a client that was told to go, and between messages that are read from it.
 _FAREWELL, _SLOWLY = 2.0, 0.05
+#: Sockets of which it is not known yet whose they are.
+_MOST_NEWCOMERS: Final = 200
 #: What a client may send: bytes of a message, and messages in a second.
 _LARGEST, _MOST = 4096, 20
 #: Seconds of silence after which server-sent events say that they are there.
@@ -53,23 +55,28 @@ class _Refused(Exception):
 def add_stream(app: QuartTrio, parts: Parts, live: Live) -> None:
     """Serve both kinds at the same path."""
 
-    sockets = trio.Semaphore(MOST_READERS)
+    newcomers = trio.Semaphore(_MOST_NEWCOMERS)
 
     @app.websocket(PATH)
     async def stream() -> None:
         try:
-            sockets.acquire_nowait()
+            newcomers.acquire_nowait()
         except trio.WouldBlock:
             await websocket.close(_TRY_AGAIN)  # before it is accepted: 403
             return
+        socket = _WebSocket(parts, live.hub)
         try:
-            await _WebSocket(parts, live.hub).serve()
+            caller = await socket.welcome()
         finally:
-            sockets.release()
+            newcomers.release()
+        if caller is not None:
+            await socket.serve(caller)
 
     @app.get(PATH)
     async def server_sent_events() -> Response:
         caller = parts.access.admit(request, Role.VIEWER)
+        if request.method == "HEAD":
+            return Response("", content_type=_EVENT_STREAM)
         if _EVENT_STREAM not in request.headers.get("Accept", ""):
             return problem(406, f"expected a WebSocket, or Accept: {_EVENT_STREAM}")
         asked = _Asked.of(request.args, request.headers.get("Last-Event-ID"), live.hub)
@@ -128,12 +135,19 @@ class _WebSocket:
     _refusal: _Refused | None = None
     _raw: Raw = field(init=False)
 
-    async def serve(self) -> None:
-        """Until one of both ends it."""
+    async def welcome(self) -> Caller | None:
+        """Find out who it is; None: nobody who may look on, and the connection is closed."""
         await websocket.accept()
         self._raw = websocket.scope["state"][RAW]
         try:
-            caller = await self._introduced(self.parts.access)
+            return await self._introduced(self.parts.access)
+        except _Refused as refused:
+            await self._close(refused.code, str(refused))
+            return None
+
+    async def serve(self, caller: Caller) -> None:
+        """Until one of both ends it."""
+        try:
             await self._tell(caller, _Asked.of(websocket.args, None, self.hub))
         except _Refused as refused:
             await self._close(refused.code, str(refused))
@@ -200,6 +214,8 @@ class _WebSocket:
         if now - self._second >= 1.0:
             self._second, self._heard = now, 0
         self._heard += 1
+        if not text:  # an empty binary one comes as None
+            raise _Refused(_POLICY, "expected JSON")
         if self._heard > _MOST or len(text) > _LARGEST:
             raise _Refused(_POLICY, "too much")
         try:
@@ -254,10 +270,10 @@ async def _server_sent(parts: Parts, hub: Hub, caller: Caller, asked: _Asked) ->
                 message: Message | None = None
                 with trio.move_on_after(_SILENCE) as silence:
                     message = await reader.next()
-                if silence.cancelled_caught:
-                    yield b": still here\n\n"
-                elif message is None or not parts.access.is_good(caller):
+                if not parts.access.is_good(caller) or (message is None and not silence.cancelled_caught):
                     return
+                if message is None:
+                    yield b": still here\n\n"
                 else:
                     yield _event(message)
     except TooManyReaders:

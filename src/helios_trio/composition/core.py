@@ -57,15 +57,14 @@ class Core:
 
     def login_under(self, config: Config) -> Login:
         """How clients will prove who they are under another configuration. Raises ConfigError."""
-        # with the control user of the configuration that is still in force
-        control = evolve(self.control, config=self.directory.config)
+        control = evolve(self.control, config=config)
         connect = writer_connector(self.topology, control)
         return login_of(config, connect, self.login.settings)
 
     def reconfigure(self, config: Config, login: Login) -> None:
         """Take over what can change while clients are connected, but for TLS, which is read again by itself."""
         self.login.rules, self.login.secrets, self.login.settings = login.rules, login.secrets, login.settings
-        self.directory.config = config
+        self.directory.config = self.control.config = config
         self.proxy.reconfigure(limits_of(config))
         self.pools.reconfigure(config.pool.for_)
         self.topology.failure_threshold = config.health_checks.failure_threshold

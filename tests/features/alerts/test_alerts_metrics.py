@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from helios_trio.admin.metrics import expose
 from helios_trio.admin.parts import Parts
-from helios_trio.alerting import alerting_of
+from helios_trio.composition.alerting import alerting_of
 from helios_trio.config import Config, Secret
 from helios_trio.config.alerts import AlertSettings
 from helios_trio.migration.events import EventLog

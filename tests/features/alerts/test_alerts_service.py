@@ -13,7 +13,7 @@ from alerts_rig import AT, WINDOW, answers, hangs, hostile, make_core, until
 from attrs import define, evolve, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from helios_trio.alerting import Alerting, alerting_of
+from helios_trio.composition.alerting import Alerting, alerting_of
 from helios_trio.config import Config, Secret, loads
 from helios_trio.config.alerts import AlertSettings, Severity
 from helios_trio.features.alerts.pacing import LONGEST_WISH
@@ -219,6 +219,19 @@ async def test_what_waits_when_the_proxy_ends_is_told(autojump_clock: MockClock)
         scene.net.answer.clear()
     assert (len(scene.net.times(ONE)), len(scene.net.times(TWO))) == (4, 1)
     assert (scene.service.counters["one"].sent, scene.service.counters["one"].dropped) == (3, 0)
+
+
+async def test_one_that_is_refused_at_the_end_stops_no_other(autojump_clock: MockClock) -> None:
+    """It would be refused again."""
+    async with telling({"one": two()["one"]}) as scene:
+        scene.net.answer[ONE] = lambda: BROKEN
+        for number in range(3):
+            scene.events.note(DOWN, f"node{number}")
+        await wait_all_tasks_blocked()
+        answers = [Answer(status=400, text="no"), ACCEPTED, ACCEPTED]
+        scene.net.answer[ONE] = lambda: answers.pop(0)
+    found = scene.service.counters["one"]
+    assert (found.sent, found.failed, found.dropped) == (2, 1, 0)
 
 
 @pytest.mark.parametrize("answer", [None, BROKEN])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -133,19 +133,30 @@ class Receiver:
             self._current = None
         with trio.move_on_after(FAREWELL) as scope:
             scope.shield = True
-            try:
-                await self._send_the_rest()
-            except Exception:  # a bug in telling somebody ends nothing else (rule 40)
-                _log.exception("alerts not delivered", receiver=self.name)
+            await self._send_the_rest()
         if self._queue:
             _log.warning("alerts not delivered at the end", receiver=self.name, alerts=len(self._queue))
         self.give_up_all()
 
     async def _send_the_rest(self) -> None:
-        async with self.opener(self.delivery.ca_file) as poster:
-            while self._queue and (await self._attempt(poster, self._queue[0])).accepted:
-                self._queue.popleft()
-                self.counters.sent += 1
+        with suppress(OSError):  # as in `run`
+            async with self.opener(self.delivery.ca_file) as poster:
+                while self._queue and await self._settle(poster, self._queue[0]):
+                    self._queue.popleft()
+
+    async def _settle(self, poster: Poster, waiting: _Waiting) -> bool:
+        """One attempt, and whether another one would change nothing."""
+        try:
+            answer = await self._attempt(poster, waiting)
+        except Exception:  # a bug in telling somebody ends nothing else (rule 40)
+            _log.exception("alert not delivered", receiver=self.name, alert=waiting.alert.summary)
+            self.counters.failed += 1
+            return True
+        if answer.accepted:
+            self.counters.sent += 1
+        elif not answer.temporary:
+            self._give_up(waiting.alert, str(answer), 1)
+        return answer.accepted or not answer.temporary
 
     async def _attempt(self, poster: Poster, waiting: _Waiting) -> Answer:
         document = self.target.document(waiting.alert, self.clock())
