@@ -106,7 +106,7 @@ def twins(
 
 
 #: Random programs that are played, in a short run and in a long one.
-PROGRAMS = (100, 300)
+PROGRAMS = (50, 300)
 
 
 def test_moving_sessions_answer_as_if_they_stayed(twins: Twins, pytestconfig: pytest.Config) -> None:

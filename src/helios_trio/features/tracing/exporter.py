@@ -40,7 +40,7 @@ class ExportTimes:
     """How long things take, in seconds."""
 
     #: a batch that is not full is sent after so long
-    delay: float = 2.0
+    delay: float = 1.0
     #: for one attempt
     attempt: float = 10.0
     #: before the second attempt; doubled for each further one
