@@ -157,6 +157,19 @@ async def test_nobody_takes_the_turns_of_probes(
         assert trio.current_time() == began
 
 
+async def test_ten_operators_open_the_console(autojump_clock: trio.testing.MockClock) -> None:
+    """All at once; whoever asks for its files again and again keeps nobody from the API."""
+    turns = Turns(accept, make_access(), frozenset(), lambda: 10)
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            await exhaust(turns, nursery, Exchange(path="/"), 1)
+            await exhaust(turns, nursery, Exchange(path="/console/app.js"), 29)
+        assert trio.current_time() == 0.0
+        await exhaust(turns, nursery, Exchange(path="/console/app.js"))
+        await Exchange(path="/api/v1/version").of(turns)
+        assert trio.current_time() == 0.0
+
+
 async def test_handshakes_have_their_turn(autojump_clock: trio.testing.MockClock) -> None:
     """As requests have."""
     app = Turns(accept, make_access(), frozenset(), lambda: 10)
@@ -175,7 +188,12 @@ async def test_whoever_comes_when_all_wait_is_dropped(autojump_clock: trio.testi
     ended: list[float] = []
 
     async def ask() -> None:
-        scope = {"type": "http", "path": "/", "headers": [], "state": {RAW: Raw(nothing, bool, end)}}
+        scope = {
+            "type": "http",
+            "path": "/api/v1/version",
+            "headers": [],
+            "state": {RAW: Raw(nothing, bool, end)},
+        }
         await app(scope, trio.sleep_forever, nothing)
 
     async def nothing(_message: Any) -> None:

@@ -19,7 +19,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 
 from helios_trio.admin.access import Access, presented_in
 from helios_trio.admin.connections import RAW
-from helios_trio.admin.pacing import PATIENCE, Fate, Queue
+from helios_trio.admin.pacing import BURST_OF_FILES, PATIENCE, Fate, Queue
 from helios_trio.admin.problems import MEDIA_TYPE, details
 
 #: As the ASGI specification has them.
@@ -35,7 +35,7 @@ _BODIES: Final = (b"content-length", b"transfer-encoding")
 
 @define
 class Turns:
-    """Whose turn it is: probes, those with a good key and strangers keep out of each other's way."""
+    """Whose turn it is: probes, files, those with a good key and strangers keep out of each other's way."""
 
     app: Application
     access: Access
@@ -45,7 +45,9 @@ class Turns:
     rate: Callable[[], float]
     _probes: Queue = field(factory=Queue)
     _known: Queue = field(factory=Queue)
-    #: the page of the console, before anybody has signed in, and whoever would like to shut operators out
+    #: of the web console, which are loaded before anybody has signed in
+    _files: Queue = field(factory=lambda: Queue(BURST_OF_FILES))
+    #: the console's stream, which shows its key later, and whoever would like to shut operators out
     _strangers: Queue = field(factory=Queue)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,6 +67,8 @@ class Turns:
                 scope["state"][RAW].end()
 
     def _queue_of(self, scope: Scope) -> Queue:
+        if scope["path"] == "/" or scope["path"].startswith("/console/"):
+            return self._files
         headers = dict(reversed(list(scope["headers"])))  # of several the first counts, as for Quart
         presented = presented_in(headers)
         known = presented is not None and self.access.knows(presented)

@@ -14,8 +14,10 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-#: Requests at once for which nobody waits: a page of the console with all its files, or a script's first moments.
+#: Requests at once for which nobody waits: a script's first moments.
 BURST: Final = 100
+#: The same of files of the web console: ten operators who open it when something has happened.
+BURST_OF_FILES: Final = 300
 #: Seconds that a request waits at most for its turn; one that would wait longer is refused.
 PATIENCE: Final = 5.0
 #: Seconds until it is told so, at least and at most.
@@ -68,8 +70,13 @@ class Turn:
 class Queue:
     """Requests of one kind."""
 
-    _turns: Pace = field(factory=lambda: Pace(1.0))
+    #: for which nobody waits
+    burst: int = BURST
+    _turns: Pace = field(init=False)
     _refusals: Pace = field(factory=lambda: Pace(1.0, burst=0, patience=LATE - SOON))
+
+    def __attrs_post_init__(self) -> None:
+        self._turns = Pace(1.0, self.burst)
 
     def turn(self, now: float, rate: float) -> Turn:
         """For a request that has come now, when `rate` of them are worked on in a second, and as many refused."""

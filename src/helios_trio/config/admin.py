@@ -38,7 +38,7 @@ class AdminSettings:
     )
     max_requests_per_second: PositiveCount = key(
         10,
-        "requests that the admin listener works on, so that it takes little time from clients; bursts of 100 are "
-        "served at once, others wait up to 5s or are refused (429), which has the same limit",
+        "requests that the admin listener works on, so that it takes little time from clients; bursts of 100 (of the "
+        "console's files: 300) are served at once, others wait up to 5s or are refused (429), which has the same limit",
     )
     pause_timeout: Seconds = key(30.0, "how long PAUSE and WAIT_CLOSE wait there; PAUSE then changes nothing")
