@@ -31,6 +31,7 @@ LONG_FILES = {
 }
 LOOSE_END = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 HOME_FOLDER = re.compile(r"(?<![\w.])/(home|root|Users)/\w")
+POSSESSIVE_GROUP = re.compile(r"\)[*+?]\+")
 TIMEOUTS = {"move_on_after", "move_on_at", "fail_after", "fail_at"}
 
 
@@ -53,6 +54,17 @@ def test_files_are_short_or_on_the_list() -> None:
     """Files have fewer than 400 lines; the list has reasons, and no entry that needs none."""
     long = {name_of(path) for path in MODULES if path.read_text(encoding="utf-8").count("\n") >= LINES}
     assert long == set(LONG_FILES)
+
+
+def test_no_group_is_repeated_possessively() -> None:
+    """Python before 3.11.5, which Debian 12 has, forgets to go back when the last repetition fails half-way."""
+    wrong = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Constant) and POSSESSIVE_GROUP.search(str(node.value))
+    ]
+    assert wrong == []
 
 
 def test_functions_are_short() -> None:

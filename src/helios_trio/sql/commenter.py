@@ -29,7 +29,7 @@ _ENDS: Final = (b"/", *(bytes([each]) for each in _BEHIND))
 #: The key of a pair, and its value in the form of version 00; later versions may add fields behind a dash.
 _PAIR: Final = re.compile(
     rb"(?:\A|,)\s*+traceparent\s*+=\s*+'(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})"
-    rb"-(?P<flags>[0-9a-f]{2})(?P<more>-[!-&(-~]{0,256}+)?+'\s*+(?:,|\Z)"
+    rb"-(?P<flags>[0-9a-f]{2})(?>(?P<more>-[!-&(-~]{0,256}+)?)'\s*+(?:,|\Z)"
 )
 _SAMPLED: Final = 1
 

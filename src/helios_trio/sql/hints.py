@@ -27,9 +27,9 @@ LOOKED_AT: Final = 4096
 TOLD, TOLD_LENGTH = 8, 64
 
 _STARTS: Final = (b"/", b"-", b" ", b"\n", b"\t", b"\r", b"\f", b"\v")
-_BLANK: Final = re.compile(rb"[ \t\n\r\f\v]*+(?:--[^\n]*+(?:\n|\Z)[ \t\n\r\f\v]*+)*+")
+_BLANK: Final = re.compile(rb"[ \t\n\r\f\v]*+(?>(?:--[^\n]*+(?:\n|\Z)[ \t\n\r\f\v]*+)*)")
 _BRACKET: Final = re.compile(rb"/\*|\*/")
-_PART: Final = re.compile(r'(?:[^\s,="]++(?:\s*+=\s*+(?:"[^"]*+"|[^\s,="]++)?+)?+|[="]++)')
+_PART: Final = re.compile(r'(?:[^\s,="]++(?>(?:\s*+=\s*+(?>(?:"[^"]*+"|[^\s,="]++)?))?)|[="]++)')
 _NAME: Final = re.compile(r"[^\x00-\x20,=\"'*/\x7f]{1,63}")
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(us|ms|s|min|m|h|d)", re.ASCII)
 _SECONDS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}

@@ -42,10 +42,12 @@ _NUMBER: Final = re.compile(rb"[0-9](?<![\w$\x80-\xff][0-9])[0-9]*+(?![\w\x80-\x
 _numbers: Final = _NUMBER.sub
 _MISLEADING: Final = re.compile(rb"[\"\\\0]|--|/\*|\$(?![0-9])|uescape", re.IGNORECASE)
 
-# Lists of equal constants, and of equal groups such as the rows of VALUES (one level of brackets inside).
+# Lists of equal constants, and of equal groups such as the rows of VALUES (one level of brackets inside). A repeated
+# group is (?>(?:...)+) here and everywhere, not (?:...)++: before 3.11.5 Python forgets to go back when the last
+# repetition of that fails half-way (https://github.com/python/cpython/issues/106052).
 _LONG: Final = 1024
-_CONSTANT_LIST: Final = re.compile(rb"(?<![\w$.\x80-\xff])(1|'x')(?:\s*+,\s*+\1(?![\w.'\x80-\xff]))++")
-_GROUP_LIST: Final = re.compile(rb"(\((?:[^()]++|\([^()]*+\))*+\))(?:\s*+,\s*+\1)++")
+_CONSTANT_LIST: Final = re.compile(rb"(?<![\w$.\x80-\xff])(1|'x')(?>(?:\s*+,\s*+\1(?![\w.'\x80-\xff]))+)")
+_GROUP_LIST: Final = re.compile(rb"(\((?>(?:[^()]++|\([^()]*+\))*)\))(?>(?:\s*+,\s*+\1)+)")
 
 _SHAPED_KINDS: Final = frozenset(
     {
