@@ -180,7 +180,7 @@ def test_rows_of_an_insert_are_parsed_as_one() -> None:
     ],
 )
 def test_what_follows_a_list_stays_as_it_is(text: bytes, short: bytes) -> None:
-    """With its comma, which a repetition that fails half-way has read (Python before 3.11.5 forgets to give it back)."""
+    """With its comma, which a repetition that fails half-way has read (Python before 3.11.5 keeps it)."""
     padding = b" -- " + b"x" * 1100
     assert shape.shortened(text + padding) == short + padding
 
