@@ -26,7 +26,9 @@ TOPICS: Final = "events,traffic"
 CONNECTIONS: Final = 50
 _BUFFER: Final = 256 * 1024
 _TICK: Final = 0.005
-_PATIENCE: Final = 30.0
+#: Seconds until all are there: handshakes have their turn, too (`admin.pacing`), ten a second after the first hundred.
+_PATIENCE: Final = 60.0
+_AGAIN: Final = 1.0
 #: Seconds in which the requests are over that the proxy serves at once (`admin.pacing`): it is the rest that counts.
 _BURST: Final = 1.0
 _HEAD: Final = re.compile(rb"HTTP/1.1 (\d{3}).*?content-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL)
@@ -183,15 +185,25 @@ class _Crowd:
         self._selector.register(asker.sock, selectors.EVENT_READ, asker)
 
     def _stream(self, key: str) -> socket.socket:
+        """A reader of the stream; while the turns of those who asked before are used up, it comes again."""
+        while (sock := self._handshake(key)) is None:
+            time.sleep(_AGAIN)
+        return sock
+
+    def _handshake(self, key: str) -> socket.socket | None:
         sock = socket.create_connection(self._admin)
         sock.sendall(
             f"GET /api/v1/stream?topics={TOPICS} HTTP/1.1\r\nHost: admin\r\nX-API-Key: {key}\r\n"
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
-        if not sock.recv(_BUFFER).startswith(b"HTTP/1.1 101"):
-            raise RuntimeError("the stream was refused")
-        return sock
+        said = sock.recv(_BUFFER)
+        if said.startswith(b"HTTP/1.1 101"):
+            return sock
+        sock.close()
+        if said.startswith(b"HTTP/1.1 429"):
+            return None
+        raise RuntimeError("the stream was refused")
 
     def _read_stream(self, sock: object) -> None:
         assert isinstance(sock, socket.socket), "what was registered"

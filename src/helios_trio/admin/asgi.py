@@ -1,7 +1,7 @@
 """What stands around the admin application: whose turn it is before Quart is asked, and requests with fewer tasks.
 
-An answer costs the loop that clients share about a thousand instructions of theirs; so what can be known before Quart
-makes objects of a request is decided before.
+An answer costs the loop that clients share as much as many queries; so what can be known before Quart makes objects
+of a request is decided before.
 
 Used by: admin.api.
 """
